@@ -1,0 +1,290 @@
+//! The consumer: takes deliveries from the broker to the handlers.
+//!
+//! Whatever is ready, up to a chunk, is verified together and handled in one transaction; the
+//! acknowledgements come after its commit. When a chunk fails it is taken apart, so that only the
+//! guilty message is retried or parked and the innocent ones go through.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::counter;
+use tokio_util::sync::CancellationToken;
+
+use crate::chunk::{Desk, Outcome};
+use crate::failure::Trouble;
+use crate::intake::{Accepted, Intake};
+use crate::pool::Pool;
+use crate::reason::Code;
+use crate::retry::{Backoff, rung_after};
+use crate::step::{Progress, Step};
+use crate::topology::Topology;
+use crate::transport::{Delivery, Failure, Settlement, Subscription, Transport, TransportError};
+use crate::vitals::{Part, Vitals};
+
+/// Tries in place for what a race lost, each in a fresh transaction.
+const QUICK_TRIES: u32 = 3;
+
+/// How a consumer works.
+#[derive(Debug, Clone)]
+pub struct ConsumerSettings {
+    /// Most unsettled deliveries at a time; bounds memory, and what a crash redelivers.
+    pub prefetch: u16,
+    /// Most deliveries per transaction. 1 switches chunks off.
+    pub chunk: usize,
+    /// The longest that one handler may take. Keep it under half the broker's consumer time-out.
+    pub deadline: Duration,
+}
+
+impl Default for ConsumerSettings {
+    fn default() -> Self {
+        Self { prefetch: 128, chunk: 64, deadline: Duration::from_secs(30) }
+    }
+}
+
+/// Consumes one service's work queue.
+pub struct Consumer {
+    pool: Pool,
+    transport: Arc<dyn Transport>,
+    topology: Topology,
+    intake: Arc<Intake>,
+    settings: ConsumerSettings,
+    stop: CancellationToken,
+    vitals: Vitals,
+    subscription: Option<Box<dyn Subscription>>,
+    /// Deliveries whose transaction could not even begin.
+    waiting: Vec<Delivery>,
+    broker_away: Backoff,
+    database_away: Backoff,
+}
+
+type Settled = Vec<(Delivery, Settlement)>;
+
+impl Consumer {
+    pub(crate) fn new(
+        pool: Pool,
+        transport: Arc<dyn Transport>,
+        topology: Topology,
+        intake: Arc<Intake>,
+        settings: ConsumerSettings,
+        stop: CancellationToken,
+        vitals: Vitals,
+    ) -> Self {
+        let away = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
+        Self {
+            pool,
+            transport,
+            topology,
+            intake,
+            settings,
+            stop,
+            vitals,
+            subscription: None,
+            waiting: Vec::new(),
+            broker_away: away.clone(),
+            database_away: away,
+        }
+    }
+
+    async fn subscribed(&mut self) -> Result<&mut Box<dyn Subscription>, TransportError> {
+        if self.subscription.is_none() {
+            // What an ended subscription delivered comes again; settling it here would be in vain.
+            self.waiting.clear();
+            let prefetch = self.settings.prefetch;
+            let subscription = self.transport.subscribe(&self.topology, prefetch).await?;
+            self.subscription = Some(subscription);
+            self.broker_away.reset();
+            self.vitals.well(Part::Consumer);
+        }
+        self.subscription
+            .as_mut()
+            .ok_or_else(|| TransportError::Away("subscription is closed".into()))
+    }
+
+    async fn next(&mut self) -> Result<Vec<Delivery>, TransportError> {
+        let (max, stop) = (self.settings.chunk, self.stop.clone());
+        let subscription = self.subscribed().await?;
+        tokio::select! {
+            () = stop.cancelled() => Ok(Vec::new()),
+            chunk = subscription.next(max) => chunk,
+        }
+    }
+
+    async fn advance(&mut self) -> Result<Progress, TransportError> {
+        self.subscribed().await?;
+        let chunk = if self.waiting.is_empty() {
+            self.next().await?
+        } else {
+            std::mem::take(&mut self.waiting)
+        };
+        match self.handle(&chunk).await {
+            Ok(settled) => {
+                self.database_away.reset();
+                self.vitals.well(Part::Consumer);
+                if let Some(subscription) = self.subscription.as_mut() {
+                    subscription.settle(settled).await?;
+                }
+                Ok(Progress::More)
+            }
+            Err(why) => {
+                // The messages are innocent: they wait, unsettled, and prefetch bounds how many.
+                self.vitals.ill(Part::Consumer, format!("database: {why}"));
+                self.waiting = chunk;
+                Ok(Progress::Idle(self.database_away.next(self.pool.clock())))
+            }
+        }
+    }
+
+    /// Decides over a chunk. The error says why there is no database.
+    async fn handle(&self, chunk: &[Delivery]) -> Result<Settled, String> {
+        let now = self.pool.clock().now();
+        let verdicts = self.intake.judge(chunk, now);
+        let mut settled = Vec::with_capacity(chunk.len());
+        let mut accepted = Vec::with_capacity(chunk.len());
+        for (delivery, verdict) in chunk.iter().zip(verdicts) {
+            match verdict {
+                Ok(one) => accepted.push((delivery, one)),
+                Err(fault) => {
+                    settled.push((delivery.clone(), self.park(delivery, fault.code, fault.why)));
+                }
+            }
+        }
+        self.handle_accepted(&accepted, &mut settled).await?;
+        Ok(settled)
+    }
+
+    async fn handle_accepted(
+        &self,
+        accepted: &[(&Delivery, Accepted)],
+        settled: &mut Settled,
+    ) -> Result<(), String> {
+        if accepted.len() > 1 {
+            let batch: Vec<&Accepted> = accepted.iter().map(|(_, one)| one).collect();
+            match self.desk_handles(&batch).await {
+                Ok(outcomes) => {
+                    for ((delivery, _), outcome) in accepted.iter().zip(outcomes) {
+                        settled.push(((*delivery).clone(), self.conclude(delivery, outcome)));
+                    }
+                    return Ok(());
+                }
+                Err(Trouble::Away(why)) => return Err(why),
+                Err(trouble) => {
+                    tracing::debug!(why = trouble.why(), "chunk failed; taking it apart");
+                    counter!("chunks_taken_apart_total").increment(1);
+                }
+            }
+        }
+        for (delivery, one) in accepted {
+            settled.push(((*delivery).clone(), self.handle_alone(delivery, one).await?));
+        }
+        Ok(())
+    }
+
+    async fn handle_alone(
+        &self,
+        delivery: &Delivery,
+        accepted: &Accepted,
+    ) -> Result<Settlement, String> {
+        let mut tries = 1;
+        loop {
+            match self.desk_handles(&[accepted]).await {
+                Ok(outcomes) => {
+                    let outcome = outcomes.first().copied().unwrap_or(Outcome::Duplicate);
+                    return Ok(self.conclude(delivery, outcome));
+                }
+                Err(Trouble::Away(why)) => return Err(why),
+                Err(Trouble::Blip(_)) if tries < QUICK_TRIES => tries += 1,
+                Err(Trouble::Blip(why)) => {
+                    return Ok(self.later(delivery, Code::RetriesExhausted, why));
+                }
+                Err(Trouble::Transient(code, why)) => return Ok(self.later(delivery, code, why)),
+                Err(Trouble::Permanent(code, why)) => return Ok(self.park(delivery, code, why)),
+            }
+        }
+    }
+
+    async fn desk_handles(&self, batch: &[&Accepted]) -> Result<Vec<Outcome>, Trouble> {
+        let queue = self.topology.work_queue();
+        let desk = Desk {
+            pool: &self.pool,
+            consumer: &self.topology.service,
+            queue: &queue,
+            deadline: self.settings.deadline,
+        };
+        desk.handle(batch).await
+    }
+
+    fn conclude(&self, delivery: &Delivery, outcome: Outcome) -> Settlement {
+        let name = match outcome {
+            Outcome::Handled => "handled",
+            Outcome::Superseded => "superseded",
+            Outcome::Duplicate => {
+                counter!("inbox_duplicates_total").increment(1);
+                "duplicate"
+            }
+            Outcome::Collision => {
+                let why = "another message was handled under this id";
+                return self.park(delivery, Code::IdCollision, why.into());
+            }
+        };
+        counter!("messages_total", "outcome" => name).increment(1);
+        Settlement::Done
+    }
+
+    fn later(&self, delivery: &Delivery, code: Code, why: String) -> Settlement {
+        let failure = self.failure(delivery, code, why);
+        let Some(rung) = rung_after(failure.attempts) else {
+            return parked(failure);
+        };
+        tracing::warn!(
+            message_id = delivery.message_id, attempts = failure.attempts, rung = rung.name,
+            why = failure.reason, "message will be tried again"
+        );
+        counter!("messages_total", "outcome" => "retried").increment(1);
+        counter!("retries_total", "rung" => rung.name).increment(1);
+        Settlement::Later(rung, failure)
+    }
+
+    fn park(&self, delivery: &Delivery, code: Code, why: String) -> Settlement {
+        parked(self.failure(delivery, code, why))
+    }
+
+    fn failure(&self, delivery: &Delivery, code: Code, reason: String) -> Failure {
+        Failure {
+            code,
+            reason,
+            attempts: delivery.attempts.saturating_add(1),
+            first_failed_at: delivery.first_failed_at.unwrap_or_else(|| self.pool.clock().now()),
+        }
+    }
+}
+
+fn parked(failure: Failure) -> Settlement {
+    tracing::error!(
+        code = failure.code.as_str(), attempts = failure.attempts, why = failure.reason,
+        "message is parked"
+    );
+    counter!("messages_total", "outcome" => "parked").increment(1);
+    counter!("parked_total", "code" => failure.code.as_str()).increment(1);
+    Settlement::Park(failure)
+}
+
+impl Step for Consumer {
+    async fn step(&mut self) -> Progress {
+        match self.advance().await {
+            Ok(progress) => progress,
+            Err(error) => {
+                self.vitals.ill(Part::Consumer, error.to_string());
+                if let Some(spent) = self.subscription.take() {
+                    spent.close().await;
+                }
+                Progress::Idle(self.broker_away.next(self.pool.clock()))
+            }
+        }
+    }
+
+    async fn close(&mut self) {
+        if let Some(subscription) = self.subscription.take() {
+            subscription.close().await;
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The parker: takes parked messages from the dead-letter queue into a table, where they can be
+//! listed, understood and replayed, for as long as it takes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::gauge;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::pool::Pool;
+use crate::reason::Code;
+use crate::retry::Backoff;
+use crate::step::{Progress, Step};
+use crate::topology::Topology;
+use crate::transport::{Delivery, Settlement, Subscription, Transport, TransportError};
+
+const CHUNK: usize = 16;
+
+/// Moves one service's dead letters from queue to table.
+pub struct Parker {
+    pool: Pool,
+    transport: Arc<dyn Transport>,
+    topology: Topology,
+    stop: CancellationToken,
+    subscription: Option<Box<dyn Subscription>>,
+    away: Backoff,
+}
+
+impl Parker {
+    pub(crate) fn new(
+        pool: Pool,
+        transport: Arc<dyn Transport>,
+        topology: Topology,
+        stop: CancellationToken,
+    ) -> Self {
+        let away = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+        Self { pool, transport, topology, stop, subscription: None, away }
+    }
+
+    async fn advance(&mut self) -> Result<(), TransportError> {
+        if self.subscription.is_none() {
+            self.subscription = Some(self.transport.parked(&self.topology).await?);
+            self.count().await;
+        }
+        let Some(subscription) = self.subscription.as_mut() else { return Ok(()) };
+        let chunk = tokio::select! {
+            () = self.stop.cancelled() => return Ok(()),
+            chunk = subscription.next(CHUNK) => chunk?,
+        };
+        for delivery in &chunk {
+            store(&self.pool, &self.topology, delivery)
+                .await
+                .map_err(|error| TransportError::Away(format!("database: {error}")))?;
+        }
+        let done = chunk.into_iter().map(|delivery| (delivery, Settlement::Done)).collect();
+        subscription.settle(done).await?;
+        self.away.reset();
+        self.count().await;
+        Ok(())
+    }
+
+    async fn count(&self) {
+        let parked = sqlx::query_scalar!(
+            r#"select count(*) as "n!" from messaging.dead_letter where state = 'parked'"#
+        )
+        .fetch_one(self.pool.pg())
+        .await;
+        if let Ok(parked) = parked {
+            gauge!("dead_letters").set(parked as f64);
+        }
+    }
+}
+
+/// Stores one dead letter; the same one again changes nothing.
+async fn store(pool: &Pool, topology: &Topology, letter: &Delivery) -> Result<(), sqlx::Error> {
+    let namespace = pool.identity().namespace();
+    let header = |what: &str| letter.headers.get(&format!("x-{namespace}-{what}"));
+    // Claimed, not proven: what could not be verified still needs a name to be found by.
+    let claimed: Option<Value> = serde_json::from_slice(&letter.body).ok();
+    let claimed_source = claimed.as_ref().and_then(|c| c.get("source")).and_then(Value::as_str);
+    let event_id = letter.message_id.as_deref().and_then(|id| Uuid::parse_str(id).ok());
+    let queue = header("origin-queue").cloned().unwrap_or_else(|| topology.work_queue());
+    // Without a code of ours it was the broker that gave up on it.
+    let code = header("code").map_or(Code::DeliveryLimit.as_str(), String::as_str);
+    let reason = header("reason").map_or("the broker's delivery limit was reached", String::as_str);
+    let sha256: [u8; 32] = Sha256::digest(&letter.body).into();
+    sqlx::query!(
+        "insert into messaging.dead_letter
+            (id, queue, source, event_id, type, body_sha256, body, headers, reason_code, reason,
+             attempts, first_failed_at, parked_at)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+        on conflict (queue, source, event_id, body_sha256) do nothing",
+        pool.new_id(),
+        queue,
+        claimed_source.map(printable),
+        event_id,
+        letter.type_name.as_deref().map(printable),
+        &sha256[..],
+        letter.body.as_slice(),
+        serde_json::json!(letter.headers.iter().map(|(k, v)| (k, printable(v))).collect::<std::collections::BTreeMap<_, _>>()),
+        printable(code),
+        printable(reason),
+        i32::try_from(letter.attempts).unwrap_or(i32::MAX),
+        letter.first_failed_at,
+        pool.clock().now(),
+    )
+    .execute(pool.pg())
+    .await?;
+    Ok(())
+}
+
+/// Postgres stores any text but U+0000, and a poison message may well contain one.
+fn printable(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
+impl Step for Parker {
+    async fn step(&mut self) -> Progress {
+        match self.advance().await {
+            Ok(()) => Progress::More,
+            Err(error) => {
+                tracing::debug!(%error, "parker waits");
+                if let Some(spent) = self.subscription.take() {
+                    spent.close().await;
+                }
+                Progress::Idle(self.away.next(self.pool.clock()))
+            }
+        }
+    }
+
+    async fn close(&mut self) {
+        if let Some(subscription) = self.subscription.take() {
+            subscription.close().await;
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! From an error to a decision: wait for the database, try again at once, climb the ladder, park.
+
+use crate::handler::HandlerError;
+use crate::reason::Code;
+
+/// Why handling a message, or the chunk it was in, did not come to a commit.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// The database is away: nobody's fault, nobody's attempt.
+    Away(String),
+    /// Lost a race (serialization, deadlock, lock wait): worth another try at once.
+    Blip(String),
+    /// May pass later.
+    Transient(Code, String),
+    /// Will never pass.
+    Permanent(Code, String),
+}
+
+impl Trouble {
+    /// For metrics and spans.
+    pub(crate) fn class(&self) -> &'static str {
+        match self {
+            Self::Away(_) => "away",
+            Self::Blip(_) => "blip",
+            Self::Transient(..) => "transient",
+            Self::Permanent(..) => "permanent",
+        }
+    }
+
+    pub(crate) fn why(&self) -> &str {
+        match self {
+            Self::Away(why)
+            | Self::Blip(why)
+            | Self::Transient(_, why)
+            | Self::Permanent(_, why) => why,
+        }
+    }
+}
+
+impl From<sqlx::Error> for Trouble {
+    fn from(error: sqlx::Error) -> Self {
+        let why = chain(&error);
+        match &error {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => Self::Away(why),
+            sqlx::Error::Database(db) => match db.code().as_deref() {
+                // serialization_failure, deadlock_detected, lock_not_available.
+                Some("40001" | "40P01" | "55P03") => Self::Blip(why),
+                // Connection exceptions, operator intervention, insufficient resources: the server
+                // is going down, coming up, full.
+                Some(code) if ["08", "57", "53"].iter().any(|class| code.starts_with(class)) => {
+                    Self::Away(why)
+                }
+                // Data exceptions: these bytes will never fit.
+                Some(code) if code.starts_with("22") => Self::Permanent(Code::Rejected, why),
+                _ => Self::Transient(Code::RetriesExhausted, why),
+            },
+            _ => Self::Transient(Code::RetriesExhausted, why),
+        }
+    }
+}
+
+impl From<HandlerError> for Trouble {
+    fn from(error: HandlerError) -> Self {
+        match error {
+            HandlerError::Transient(cause) => {
+                Self::Transient(Code::RetriesExhausted, format!("{cause:#}"))
+            }
+            HandlerError::UnknownAggregate => {
+                Self::Transient(Code::UnknownAggregate, "aggregate is not known here".into())
+            }
+            HandlerError::Permanent(cause) => Self::Permanent(Code::Rejected, format!("{cause:#}")),
+            HandlerError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<crate::tx::TxError> for Trouble {
+    fn from(error: crate::tx::TxError) -> Self {
+        HandlerError::from(error).into()
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_that_is_away_is_nobodys_failed_attempt() {
+        for error in [sqlx::Error::PoolTimedOut, sqlx::Error::Io(std::io::Error::other("gone"))] {
+            assert!(matches!(Trouble::from(error), Trouble::Away(_)));
+        }
+        assert!(matches!(Trouble::from(sqlx::Error::RowNotFound), Trouble::Transient(..)));
+    }
+
+    #[test]
+    fn a_handlers_verdict_decides_the_class() {
+        let transient = HandlerError::Transient(anyhow::anyhow!("later"));
+        let permanent = HandlerError::Permanent(anyhow::anyhow!("never"));
+        assert!(matches!(Trouble::from(transient), Trouble::Transient(..)));
+        assert!(matches!(Trouble::from(permanent), Trouble::Permanent(Code::Rejected, _)));
+        assert!(matches!(
+            Trouble::from(HandlerError::UnknownAggregate),
+            Trouble::Transient(Code::UnknownAggregate, _)
+        ));
+    }
+}

@@ -1,0 +1,67 @@
+//! Deletes what nobody needs any more, in small bites away from the hot end of the tables.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use metrics::counter;
+
+use crate::pool::Pool;
+use crate::step::{Progress, Step};
+use crate::{inbox, outbox};
+
+/// Rows per bite: short enough that nobody waits for its locks.
+const BITE: i64 = 1_000;
+const PAUSE: Duration = Duration::from_secs(300);
+
+/// How long rows are kept.
+#[derive(Debug, Clone)]
+pub struct Retention {
+    /// Published outbox rows; default 30 days.
+    pub outbox: TimeDelta,
+    /// Inbox rows; default 30 days. Must exceed everything after which a message can still arrive.
+    pub inbox: TimeDelta,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { outbox: TimeDelta::days(30), inbox: TimeDelta::days(30) }
+    }
+}
+
+/// Prunes outbox and inbox.
+pub struct Housekeeping {
+    pool: Pool,
+    retention: Retention,
+}
+
+impl Housekeeping {
+    /// Prunes `pool`'s tables by `retention`.
+    pub fn new(pool: Pool, retention: Retention) -> Self {
+        Self { pool, retention }
+    }
+
+    async fn prune(&self) -> Result<u64, sqlx::Error> {
+        let (pg, now) = (self.pool.pg(), self.pool.clock().now());
+        let published = outbox::prune(pg, now - self.retention.outbox, BITE).await?;
+        let handled = inbox::prune(pg, now - self.retention.inbox, BITE).await?;
+        counter!("pruned_total", "table" => "outbox").increment(published);
+        counter!("pruned_total", "table" => "inbox").increment(handled);
+        Ok(published.max(handled))
+    }
+}
+
+impl Step for Housekeeping {
+    async fn step(&mut self) -> Progress {
+        match self.prune().await {
+            // A full bite: there is more, but others want the disk too.
+            Ok(deleted) if deleted >= BITE.unsigned_abs() => {
+                Progress::Idle(Duration::from_millis(50))
+            }
+            Ok(_) => Progress::Idle(PAUSE),
+            Err(error) => {
+                tracing::debug!(%error, "housekeeping waits");
+                Progress::Idle(PAUSE)
+            }
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Which partitions this process publishes. One owner at a time, over all replicas.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::partition::{Partitions, share_of};
+use crate::pool::{Instance, Pool};
+
+/// How long a lease holds without being renewed. A process that died is found out at once by its
+/// session lock; this bounds how long one that hangs can hold up its partitions.
+const TERM: Duration = Duration::from_secs(12);
+/// How often it is renewed.
+const RENEW: Duration = Duration::from_secs(4);
+
+/// The leases of this process.
+pub(crate) struct Leases {
+    pool: Pool,
+    owned: Partitions,
+    renewed: Option<Instant>,
+    /// Whether some row may be waiting for its time, which is worth a query when idle.
+    some_wait: AtomicBool,
+}
+
+struct Lease {
+    partition: i16,
+    owner: Option<i32>,
+    expires_at: DateTime<Utc>,
+}
+
+impl Leases {
+    pub(crate) fn new(pool: Pool) -> Self {
+        Self { pool, owned: Partitions::default(), renewed: None, some_wait: AtomicBool::new(true) }
+    }
+
+    pub(crate) fn owned(&self) -> Partitions {
+        self.owned
+    }
+
+    pub(crate) fn some_wait(&self) -> bool {
+        self.some_wait.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_some_wait(&self, yes: bool) {
+        self.some_wait.store(yes, Ordering::Relaxed);
+    }
+
+    /// Whether what was handed out still holds. A process that was stopped for longer than the term
+    /// must not publish what it claimed before.
+    pub(crate) fn hold(&self) -> bool {
+        self.renewed.is_some_and(|at| at.elapsed() < TERM)
+    }
+
+    /// The partitions that may be published now. Asks the database when the leases are
+    /// due; when it does not answer, nothing is held.
+    pub(crate) async fn keep(&mut self) -> Result<Partitions, sqlx::Error> {
+        let age = self.renewed.map(|at| at.elapsed());
+        if age.is_none_or(|age| age >= RENEW) {
+            let begun = Instant::now();
+            let renewed = self.renew().await;
+            self.owned = *renewed.as_ref().unwrap_or(&Partitions::default());
+            self.renewed = renewed.is_ok().then_some(begun);
+            self.pool.set_owned(self.owned);
+            renewed?;
+        }
+        Ok(self.owned)
+    }
+
+    async fn renew(&self) -> Result<Partitions, sqlx::Error> {
+        let now = self.pool.clock().now();
+        let expires = now + TimeDelta::from_std(TERM).unwrap_or_default();
+        let (leases, live) = self.read().await?;
+        let plan = plan(self.pool.instance(), &leases, &live, now);
+        let held = sqlx::query_scalar!(
+            "with free as (
+                update messaging.partition_lease
+                set owner = null, expires_at = '-infinity'
+                where owner = $1 and partition = any($2)),
+            held as (
+                update messaging.partition_lease
+                set owner = $1, expires_at = $4,
+                    epoch = epoch + case when owner is distinct from $1 then 1 else 0 end
+                where partition = any($3)
+                  and (owner is null or owner = $1 or expires_at < $5
+                       or owner not in (select messaging.live_instances()))
+                returning partition)
+            select partition from held",
+            self.pool.instance().number(),
+            &plan.release.numbers(),
+            &plan.take.numbers(),
+            expires,
+            now,
+        )
+        .fetch_all(self.pool.pg())
+        .await?;
+        Ok(held.into_iter().filter_map(|p| u8::try_from(p).ok()).collect())
+    }
+
+    async fn read(&self) -> Result<(Vec<Lease>, Vec<Instance>), sqlx::Error> {
+        let rows = sqlx::query!(
+            r#"select partition, owner, expires_at,
+                array(select messaging.live_instances()) as "live!: Vec<i32>"
+            from messaging.partition_lease order by partition"#
+        )
+        .fetch_all(self.pool.pg())
+        .await?;
+        let live: Vec<Instance> = rows
+            .first()
+            .map(|row| row.live.iter().copied().map(Instance::from_number).collect())
+            .unwrap_or_default();
+        let leases = rows
+            .into_iter()
+            .map(|row| Lease {
+                partition: row.partition,
+                owner: row.owner,
+                expires_at: row.expires_at,
+            })
+            .collect();
+        Ok((leases, live))
+    }
+
+    /// Frees what is held, so that another replica goes on at once.
+    pub(crate) async fn release(&mut self) {
+        let freed = sqlx::query!(
+            "update messaging.partition_lease set owner = null, expires_at = '-infinity'
+            where owner = $1",
+            self.pool.instance().number(),
+        )
+        .execute(self.pool.pg())
+        .await;
+        if let Err(error) = freed {
+            tracing::debug!(%error, "leases were not handed back; they run out by themselves");
+        }
+        self.owned = Partitions::default();
+        self.renewed = None;
+    }
+}
+
+/// What to hand over and what to hold.
+#[derive(Debug, PartialEq, Eq)]
+struct Plan {
+    release: Partitions,
+    take: Partitions,
+}
+
+/// The fair share of `me` among those that are live and keep their leases up. A process that is
+/// connected but lets its leases run out (stopped, hung) is left out until it renews again.
+fn plan(me: Instance, leases: &[Lease], live: &[Instance], now: DateTime<Utc>) -> Plan {
+    let hung = |one: &Instance| {
+        *one != me
+            && leases.iter().any(|l| l.owner == Some(one.number()) && l.expires_at < now)
+    };
+    let mut sharing: Vec<Instance> = live.iter().copied().filter(|one| !hung(one)).collect();
+    if !sharing.contains(&me) {
+        // Our own session lock may be a moment behind us, or its connection broken.
+        sharing.push(me);
+    }
+    let share = share_of(me, &sharing);
+    let held: Partitions = leases
+        .iter()
+        .filter(|lease| lease.owner == Some(me.number()))
+        .filter_map(|lease| u8::try_from(lease.partition).ok())
+        .collect();
+    let release = held.iter().filter(|p| !share.contains(*p)).collect();
+    Plan { release, take: share }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::partition::PARTITIONS;
+
+    fn leases(owner: Option<i32>, expires_at: DateTime<Utc>) -> Vec<Lease> {
+        (0..i16::from(PARTITIONS)).map(|partition| Lease { partition, owner, expires_at }).collect()
+    }
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(seconds, 0).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_newcomer_takes_its_share_and_the_holder_gives_it_up() {
+        let (old, new) = (Instance::numbered(7), Instance::numbered(9));
+        let held = leases(Some(7), at(100));
+        let gives = plan(old, &held, &[old, new], at(50));
+        let takes = plan(new, &held, &[old, new], at(50));
+        assert_eq!(gives.release, takes.take);
+        assert!(!takes.take.is_empty());
+    }
+
+    #[test]
+    fn a_hung_holder_loses_everything_once_its_leases_run_out() {
+        let (hung, other) = (Instance::numbered(7), Instance::numbered(9));
+        let all: Partitions = (0..PARTITIONS).collect();
+        assert_ne!(plan(other, &leases(Some(7), at(100)), &[hung, other], at(99)).take, all);
+        assert_eq!(plan(other, &leases(Some(7), at(100)), &[hung, other], at(101)).take, all);
+    }
+
+    #[test]
+    fn one_alone_holds_all_also_before_its_own_session_lock_shows() {
+        let me = Instance::numbered(7);
+        let all: Partitions = (0..PARTITIONS).collect();
+        assert_eq!(plan(me, &leases(None, at(0)), &[], at(50)).take, all);
+    }
+}

@@ -1,0 +1,44 @@
+#![doc = include_str!("../README.md")]
+
+mod cause;
+mod chunk;
+mod consumer;
+mod dead_letter;
+mod failure;
+mod handler;
+mod housekeeping;
+mod inbox;
+mod intake;
+mod lease;
+mod messaging;
+mod outbox;
+mod partition;
+mod pool;
+mod postgres;
+mod presence;
+pub mod reason;
+mod relay;
+pub mod retry;
+pub mod step;
+pub mod topology;
+pub mod trace;
+pub mod transport;
+mod tx;
+mod vitals;
+
+pub use cause::Cause;
+pub use consumer::{Consumer, ConsumerSettings};
+pub use dead_letter::Parker;
+pub use handler::{AnyHandler, Handler, HandlerError, HandlerResult, Handlers, Message, Received};
+pub use housekeeping::{Housekeeping, Retention};
+pub use messaging::{Messaging, RetentionTooShort, Running, Task};
+pub use partition::{PARTITIONS, partition_of};
+pub use pool::{Instance, Pool};
+pub use postgres::connect_lazily;
+pub use presence::Presence;
+pub use relay::Relay;
+pub use tx::{Tx, TxError};
+
+/// The kit's own migrations: schema `messaging`, with a history table of its own, so that they run
+/// beside a service's. Apply them before the service's own.
+pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();

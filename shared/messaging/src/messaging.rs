@@ -1,0 +1,188 @@
+//! The kit put together: what a service builds once and runs.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use envelope::signature::KeyRing;
+use tokio_util::sync::CancellationToken;
+
+use crate::consumer::{Consumer, ConsumerSettings};
+use crate::dead_letter::Parker;
+use crate::handler::Handlers;
+use crate::housekeeping::{Housekeeping, Retention};
+use crate::intake::Intake;
+use crate::pool::Pool;
+use crate::presence::Presence;
+use crate::relay::Relay;
+use crate::retry::LADDER;
+use crate::step::{Signal, repeat};
+use crate::topology::Topology;
+use crate::transport::{Transport, TransportError};
+use crate::vitals::Vitals;
+
+/// A service's messaging: relay, consumer, parker, presence and housekeeping over one database and
+/// one broker.
+pub struct Messaging {
+    pool: Pool,
+    transport: Arc<dyn Transport>,
+    topology: Topology,
+    intake: Arc<Intake>,
+    consumer: ConsumerSettings,
+    retention: Retention,
+    vitals: Vitals,
+}
+
+/// A background task, for whatever supervises tasks.
+pub struct Task {
+    /// For logs.
+    pub name: &'static str,
+    /// Runs until the token is cancelled, and drains.
+    pub run: Box<dyn FnOnce(CancellationToken) -> Running + Send>,
+}
+
+/// A running background task.
+pub type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A configuration that would break a promise.
+#[derive(Debug, thiserror::Error)]
+#[error("inbox retention of {days} days is shorter than the retry ladder: a late message would be handled twice")]
+pub struct RetentionTooShort {
+    days: i64,
+}
+
+impl Messaging {
+    /// Messaging of the service that `pool` publishes as: `handlers` is what it consumes, `keys`
+    /// is whom it believes.
+    pub fn new(
+        pool: Pool,
+        transport: impl Transport,
+        keys: KeyRing,
+        handlers: Handlers,
+    ) -> Self {
+        let topology = Topology {
+            service: pool.identity().service().to_owned(),
+            bindings: handlers.bindings(),
+        };
+        let retention = Retention::default();
+        let intake = Arc::new(Intake {
+            identity: pool.identity().clone(),
+            keys: Arc::new(keys),
+            handlers,
+            inbox_retention: retention.inbox,
+        });
+        let consumer = ConsumerSettings::default();
+        let (transport, vitals) = (Arc::new(transport), Vitals::default());
+        Self { pool, transport, topology, intake, consumer, retention, vitals }
+    }
+
+    /// With other consumer settings.
+    #[must_use]
+    pub fn consume_with(mut self, settings: ConsumerSettings) -> Self {
+        self.consumer = settings;
+        self
+    }
+
+    /// With other retention times.
+    ///
+    /// # Errors
+    /// [`RetentionTooShort`] when a message could still arrive after its inbox row is gone.
+    pub fn keep_for(mut self, retention: Retention) -> Result<Self, RetentionTooShort> {
+        let ladder: u64 = LADDER.iter().map(|rung| rung.delay.as_secs()).sum();
+        if retention.inbox.num_seconds().unsigned_abs() < 2 * ladder {
+            return Err(RetentionTooShort { days: retention.inbox.num_days() });
+        }
+        if let Some(intake) = Arc::get_mut(&mut self.intake) {
+            intake.inbox_retention = retention.inbox;
+        }
+        self.retention = retention;
+        Ok(self)
+    }
+
+    /// What this service needs of the broker.
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// Makes what is missing of it; see [`Transport::provision`].
+    ///
+    /// # Errors
+    /// [`TransportError`].
+    pub async fn provision(&self) -> Result<Vec<String>, TransportError> {
+        self.transport.provision(&self.topology).await
+    }
+
+    /// Whether relay and consumer have their broker, for health checks: what they found when they
+    /// last needed it, so that asking costs nothing.
+    ///
+    /// # Errors
+    /// What holds them up.
+    pub fn check(&self) -> Result<(), String> {
+        self.vitals.check(!self.topology.bindings.is_empty())
+    }
+
+    /// A relay, to be stepped by hand.
+    pub fn relay(&self) -> Relay {
+        Relay::new(self.pool.clone(), self.transport.clone(), self.vitals.clone())
+    }
+
+    /// A consumer, to be stepped by hand; a step waits for a delivery until `stop`.
+    pub fn consumer(&self, stop: CancellationToken) -> Consumer {
+        Consumer::new(
+            self.pool.clone(),
+            self.transport.clone(),
+            self.topology.clone(),
+            self.intake.clone(),
+            self.consumer.clone(),
+            stop,
+            self.vitals.clone(),
+        )
+    }
+
+    /// A parker, to be stepped by hand; a step waits for a dead letter until `stop`.
+    pub fn parker(&self, stop: CancellationToken) -> Parker {
+        Parker::new(self.pool.clone(), self.transport.clone(), self.topology.clone(), stop)
+    }
+
+    /// Everything that has to run, in the order of starting. Stop in the reverse order: the relay
+    /// last, so that what a handler still committed leaves the house.
+    pub fn tasks(&self) -> Vec<Task> {
+        let written = self.pool.outbox_written().clone();
+        let mut tasks = vec![
+            self.task("presence", |kit, stop| Box::pin(Presence::new(kit.pool).run(stop))),
+            self.task("relay", move |kit, stop| {
+                Box::pin(repeat(kit.relay(), written, stop))
+            }),
+            self.task("housekeeping", |kit, stop| {
+                let work = Housekeeping::new(kit.pool, kit.retention);
+                Box::pin(repeat(work, Signal::new(), stop))
+            }),
+        ];
+        if !self.topology.bindings.is_empty() {
+            tasks.push(self.task("parker", |kit, stop| {
+                Box::pin(repeat(kit.parker(stop.clone()), Signal::new(), stop))
+            }));
+            tasks.push(self.task("consumer", |kit, stop| {
+                Box::pin(repeat(kit.consumer(stop.clone()), Signal::new(), stop))
+            }));
+        }
+        tasks
+    }
+
+    fn task(
+        &self,
+        name: &'static str,
+        run: impl FnOnce(Self, CancellationToken) -> Running + Send + 'static,
+    ) -> Task {
+        let kit = Self {
+            pool: self.pool.clone(),
+            transport: self.transport.clone(),
+            topology: self.topology.clone(),
+            intake: self.intake.clone(),
+            consumer: self.consumer.clone(),
+            retention: self.retention.clone(),
+            vitals: self.vitals.clone(),
+        };
+        Task { name, run: Box::new(move |stop| run(kit, stop)) }
+    }
+}

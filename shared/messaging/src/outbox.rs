@@ -1,0 +1,213 @@
+//! The outbox table: all of its SQL.
+
+use chrono::{DateTime, Utc};
+use envelope::Envelope;
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use crate::partition::Partitions;
+
+/// A row to be written with its transaction.
+pub(crate) struct NewRow {
+    pub(crate) envelope: Envelope,
+    pub(crate) body: Vec<u8>,
+    pub(crate) signature: [u8; 64],
+    pub(crate) key_id: String,
+    pub(crate) partition: u8,
+    pub(crate) not_before: Option<DateTime<Utc>>,
+}
+
+/// A row on its way out.
+#[derive(Debug, Clone)]
+pub(crate) struct Row {
+    pub(crate) seq: i64,
+    pub(crate) event_id: Uuid,
+    pub(crate) event_type: String,
+    pub(crate) subject: String,
+    pub(crate) correlation_id: Uuid,
+    pub(crate) body: Vec<u8>,
+    pub(crate) signature: Vec<u8>,
+    pub(crate) key_id: String,
+    pub(crate) traceparent: Option<String>,
+    pub(crate) tracestate: Option<String>,
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) attempts: i32,
+}
+
+/// Writes all rows with one statement, in the order in which they were published.
+pub(crate) async fn insert(conn: &mut PgConnection, rows: &[NewRow]) -> Result<(), sqlx::Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let of = |get: fn(&NewRow) -> String| rows.iter().map(get).collect::<Vec<_>>();
+    let ids: Vec<Uuid> = rows.iter().map(|r| r.envelope.id).collect();
+    let versions: Vec<i32> = rows.iter().map(|r| r.envelope.aggversion as i32).collect();
+    let partitions: Vec<i16> = rows.iter().map(|r| i16::from(r.partition)).collect();
+    let correlations: Vec<Uuid> = rows.iter().map(|r| r.envelope.correlationid).collect();
+    let bodies: Vec<&[u8]> = rows.iter().map(|r| r.body.as_slice()).collect();
+    let signatures: Vec<&[u8]> = rows.iter().map(|r| r.signature.as_slice()).collect();
+    let parents: Vec<_> = rows.iter().map(|r| r.envelope.traceparent.clone()).collect();
+    let states: Vec<_> = rows.iter().map(|r| r.envelope.tracestate.clone()).collect();
+    let created: Vec<_> = rows.iter().map(|r| r.envelope.time).collect();
+    let not_before: Vec<_> = rows.iter().map(|r| r.not_before).collect();
+    sqlx::query!(
+        r#"insert into messaging.outbox
+            (event_id, type, subject, aggversion, partition, correlation_id, body, signature,
+             key_id, traceparent, tracestate, created_at, not_before)
+        select event_id, type, subject, aggversion, partition, correlation_id, body, signature,
+             key_id, traceparent, tracestate, created_at, not_before
+        from unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::smallint[], $6::uuid[],
+                    $7::bytea[], $8::bytea[], $9::text[], $10::text[], $11::text[],
+                    $12::timestamptz[], $13::timestamptz[])
+            with ordinality as t (event_id, type, subject, aggversion, partition, correlation_id,
+                body, signature, key_id, traceparent, tracestate, created_at, not_before, n)
+        order by n"#,
+        &ids,
+        &of(|r| r.envelope.event_type.clone()),
+        &of(|r| r.envelope.subject.to_string()),
+        &versions,
+        &partitions,
+        &correlations,
+        &bodies as &[&[u8]],
+        &signatures as &[&[u8]],
+        &of(|r| r.key_id.clone()),
+        &parents as &[Option<String>],
+        &states as &[Option<String>],
+        &created,
+        &not_before as &[Option<DateTime<Utc>>],
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The oldest unpublished rows of `partitions`, oldest first: by state, never by cursor. An
+/// aggregate whose earlier event has to wait is left out whole, or its order would break.
+pub(crate) async fn pending(
+    pg: &PgPool,
+    partitions: Partitions,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<Row>, sqlx::Error> {
+    sqlx::query_as!(
+        Row,
+        r#"select seq, event_id, type as event_type, subject, correlation_id, body, signature,
+            key_id, traceparent, tracestate, created_at, attempts
+        from messaging.outbox o
+        where published_at is null and partition = any($1)
+          and (not_before is null or not_before <= $2)
+          and not exists (
+              select from messaging.outbox earlier
+              where earlier.published_at is null and earlier.not_before > $2
+                and earlier.subject = o.subject and earlier.seq < o.seq)
+        order by seq
+        limit $3"#,
+        &partitions.numbers(),
+        now,
+        limit,
+    )
+    .fetch_all(pg)
+    .await
+}
+
+/// When the next waiting row of `partitions` is due, if any waits.
+pub(crate) async fn next_due(
+    pg: &PgPool,
+    partitions: Partitions,
+) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select min(not_before) from messaging.outbox
+        where published_at is null and not_before is not null and partition = any($1)"#,
+        &partitions.numbers(),
+    )
+    .fetch_one(pg)
+    .await
+}
+
+/// Marks rows as published: the broker has confirmed each of them.
+pub(crate) async fn mark_published(
+    pg: &PgPool,
+    seqs: &[i64],
+    now: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update messaging.outbox set published_at = $2, last_error = null
+        where seq = any($1) and published_at is null",
+        seqs,
+        now,
+    )
+    .execute(pg)
+    .await?;
+    Ok(())
+}
+
+/// A row that the broker would not take, and until when it rests.
+pub(crate) struct Refused {
+    pub(crate) seq: i64,
+    pub(crate) why: String,
+    pub(crate) not_before: DateTime<Utc>,
+}
+
+/// Keeps refused rows pending, with the reason, until their next attempt.
+pub(crate) async fn mark_refused(pg: &PgPool, refused: &[Refused]) -> Result<(), sqlx::Error> {
+    let seqs: Vec<i64> = refused.iter().map(|r| r.seq).collect();
+    let why: Vec<String> = refused.iter().map(|r| r.why.clone()).collect();
+    let until: Vec<DateTime<Utc>> = refused.iter().map(|r| r.not_before).collect();
+    sqlx::query!(
+        "update messaging.outbox o
+        set attempts = attempts + 1, last_error = t.why, not_before = t.not_before
+        from unnest($1::bigint[], $2::text[], $3::timestamptz[]) as t (seq, why, not_before)
+        where o.seq = t.seq and o.published_at is null",
+        &seqs,
+        &why,
+        &until,
+    )
+    .execute(pg)
+    .await?;
+    Ok(())
+}
+
+/// How much waits, counted up to a bound, and since when.
+pub(crate) struct Backlog {
+    pub(crate) pending: i64,
+    pub(crate) oldest: Option<DateTime<Utc>>,
+    pub(crate) stuck: i64,
+}
+
+/// The backlog; the count stops at 100,000 so that asking costs little when it is long.
+pub(crate) async fn backlog(pg: &PgPool, now: DateTime<Utc>) -> Result<Backlog, sqlx::Error> {
+    sqlx::query_as!(
+        Backlog,
+        r#"select count(*) as "pending!", min(created_at) as oldest,
+            count(*) filter (where last_error is not null) as "stuck!"
+        from (select created_at, last_error from messaging.outbox
+              where published_at is null
+                and (not_before is null or not_before <= $1 or last_error is not null)
+              limit 100000) waiting"#,
+        now,
+    )
+    .fetch_one(pg)
+    .await
+}
+
+/// Deletes up to `limit` rows published before `cutoff`, oldest first; returns how many. It reads
+/// from the old end of the primary key and stops at the first row to keep, so it needs no index of
+/// its own and never meets the relay, which works at the other end.
+pub(crate) async fn prune(
+    pg: &PgPool,
+    cutoff: DateTime<Utc>,
+    limit: i64,
+) -> Result<u64, sqlx::Error> {
+    let deleted = sqlx::query!(
+        "with old as materialized (
+            select seq from (
+                select seq, published_at from messaging.outbox order by seq limit $2) head
+            where published_at < $1)
+        delete from messaging.outbox where seq in (select seq from old)",
+        cutoff,
+        limit,
+    )
+    .execute(pg)
+    .await?;
+    Ok(deleted.rows_affected())
+}

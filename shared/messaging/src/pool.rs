@@ -1,0 +1,133 @@
+//! A service's database together with who publishes from it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use envelope::signature::Signer;
+use envelope::{Clock, Identity};
+use opentelemetry::global::{self, BoxedTracer};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::partition::Partitions;
+use crate::step::Signal;
+
+/// A connection pool that knows in whose name events are written. Cheap to clone.
+#[derive(Clone)]
+pub struct Pool(Arc<Inner>);
+
+struct Inner {
+    pg: PgPool,
+    identity: Identity,
+    signer: Signer,
+    clock: Clock,
+    tracer: BoxedTracer,
+    instance: Instance,
+    outbox_written: Signal,
+    wake_others: Signal,
+    owned: AtomicU32,
+}
+
+/// The number of this process among all that share the database, for leases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Instance(i32);
+
+impl Instance {
+    fn draw(clock: &Clock) -> Self {
+        // 1..=i32::MAX: zero and negative numbers do not survive the trip through an oid.
+        Self(1 + (clock.unit() * f64::from(i32::MAX - 1)) as i32)
+    }
+
+    /// As it stands in lease columns.
+    pub fn number(self) -> i32 {
+        self.0
+    }
+
+    pub(crate) fn from_number(number: i32) -> Self {
+        Self(number)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn numbered(number: i32) -> Self {
+        Self(number)
+    }
+}
+
+impl Pool {
+    /// `pg` is the service's own database; events are written as `identity`, signed by `signer`,
+    /// timed by `clock`.
+    ///
+    /// Telemetry must be set up first: the tracer is taken here, once.
+    pub fn new(pg: PgPool, identity: Identity, signer: Signer, clock: Clock) -> Self {
+        Self(Arc::new(Inner {
+            pg,
+            identity,
+            signer,
+            tracer: global::tracer("messaging"),
+            instance: Instance::draw(&clock),
+            clock,
+            outbox_written: Signal::new(),
+            wake_others: Signal::new(),
+            owned: AtomicU32::new(0),
+        }))
+    }
+
+    /// For reads that need no transaction. Writes go through [`Tx`](crate::Tx).
+    pub fn pg(&self) -> &PgPool {
+        &self.0.pg
+    }
+
+    /// Time, ids and randomness.
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// Who publishes from here.
+    pub fn identity(&self) -> &Identity {
+        &self.0.identity
+    }
+
+    /// This process, for lease columns.
+    pub fn instance(&self) -> Instance {
+        self.0.instance
+    }
+
+    /// A new UUIDv7.
+    pub fn new_id(&self) -> Uuid {
+        self.0.clock.new_id()
+    }
+
+    pub(crate) fn signer(&self) -> &Signer {
+        &self.0.signer
+    }
+
+    pub(crate) fn tracer(&self) -> &BoxedTracer {
+        &self.0.tracer
+    }
+
+    /// Given whenever there may be something to publish.
+    pub(crate) fn outbox_written(&self) -> &Signal {
+        &self.0.outbox_written
+    }
+
+    /// Given when rows were written that another replica's relay has to publish.
+    pub(crate) fn wake_others(&self) -> &Signal {
+        &self.0.wake_others
+    }
+
+    /// The partitions that this process's relay publishes.
+    pub(crate) fn set_owned(&self, owned: Partitions) {
+        self.0.owned.store(owned.bits(), Ordering::Relaxed);
+    }
+
+    /// Wakes whoever publishes these partitions: our own relay at once, others by a notification.
+    pub(crate) fn written(&self, written: Partitions) {
+        let owned = Partitions::from_bits(self.0.owned.load(Ordering::Relaxed));
+        if written.intersects(owned) {
+            self.0.outbox_written.notify();
+        }
+        if !written.is_subset(owned) {
+            self.0.wake_others.notify();
+        }
+    }
+}

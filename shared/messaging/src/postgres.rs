@@ -1,0 +1,31 @@
+//! A service's connections to its database.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+/// A request waits no longer than this for a connection; then the database counts as away.
+const ACQUIRE: Duration = Duration::from_secs(3);
+
+/// A pool that connects when it is first used, so that a service starts while its database is away.
+/// Locks are waited for 5 s at most, and a transaction that idles for 30 s is ended by the server:
+/// nothing here holds one across a call to the outside.
+///
+/// # Errors
+/// When `url` is not a Postgres URL. It is never part of the error's text.
+pub fn connect_lazily(url: &str, name: &str, connections: u32) -> Result<PgPool, sqlx::Error> {
+    let options = PgConnectOptions::from_str(url)
+        .map_err(|_| sqlx::Error::Configuration("the database URL cannot be read".into()))?
+        .application_name(name)
+        .options([
+            ("lock_timeout", "5s"),
+            ("idle_in_transaction_session_timeout", "30s"),
+            ("statement_timeout", "30s"),
+        ]);
+    Ok(PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE)
+        .connect_lazy_with(options))
+}

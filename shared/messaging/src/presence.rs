@@ -1,0 +1,86 @@
+//! One session per process that shows the others it is alive, and hears when they wrote something.
+
+use std::time::Duration;
+
+use sqlx::postgres::PgListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::pool::Pool;
+use crate::retry::Backoff;
+
+/// The first key of the session lock; the second is the instance. The same number stands in
+/// `messaging.live_instances()`.
+const LOCK_CLASS: i32 = 1_953_064_041;
+/// On this channel replicas wake each other's relay.
+const CHANNEL: &str = "messaging_outbox";
+/// Commits within this time of each other share one notification.
+const DEBOUNCE: Duration = Duration::from_millis(5);
+
+/// Holds the session lock and the subscription to wake-ups.
+///
+/// The server releases the lock the moment the process dies, so whoever is left, or the process
+/// itself when it is back, takes over its leases without waiting for them to run out.
+pub struct Presence {
+    pool: Pool,
+}
+
+impl Presence {
+    /// The presence of this process in `pool`'s database.
+    pub fn new(pool: Pool) -> Self {
+        Self { pool }
+    }
+
+    /// Keeps the session up until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
+        let listening = async {
+            loop {
+                match self.session(&mut backoff).await {
+                    Ok(()) => tracing::debug!("presence session ended; opening another"),
+                    Err(error) => tracing::debug!(%error, "presence session failed"),
+                }
+                tokio::time::sleep(backoff.next(self.pool.clock())).await;
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = listening => {}
+            () = self.wake_others() => {}
+        }
+    }
+
+    /// One session, until it is lost.
+    async fn session(&self, backoff: &mut Backoff) -> Result<(), sqlx::Error> {
+        let mut listener = PgListener::connect_with(self.pool.pg()).await?;
+        // A reconnect of its own would come back without the lock.
+        listener.eager_reconnect(false);
+        sqlx::query("select pg_advisory_lock($1, $2)")
+            .bind(LOCK_CLASS)
+            .bind(self.pool.instance().number())
+            .execute(&mut listener)
+            .await?;
+        listener.listen(CHANNEL).await?;
+        backoff.reset();
+        self.pool.outbox_written().notify();
+        while listener.try_recv().await?.is_some() {
+            self.pool.outbox_written().notify();
+        }
+        Ok(())
+    }
+
+    /// Tells the other replicas of rows that are theirs to publish. In a statement of its own: a
+    /// notification inside the business transaction would make all commits queue up.
+    async fn wake_others(&self) {
+        loop {
+            self.pool.wake_others().wait().await;
+            let told = sqlx::query("select pg_notify($1, '')")
+                .bind(CHANNEL)
+                .execute(self.pool.pg())
+                .await;
+            if let Err(error) = told {
+                tracing::debug!(%error, "wake-up not sent; the other relays will poll");
+            }
+            tokio::time::sleep(DEBOUNCE).await;
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! The relay: takes committed events from the outbox to the broker.
+//!
+//! Claim, publish, confirm, mark. No transaction is open while it talks to the broker, a row is
+//! marked only when its own confirm came, and of one aggregate only one event is in flight.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use metrics::{counter, gauge, histogram};
+use opentelemetry::Context;
+
+use crate::lease::Leases;
+use crate::outbox::{self, Refused, Row};
+use crate::pool::Pool;
+use crate::retry::Backoff;
+use crate::step::{Progress, Step};
+use crate::trace;
+use crate::transport::{Fate, Outgoing, Publisher, Transport};
+use crate::vitals::{Part, Vitals};
+
+/// Rows per claim. Large enough to hide the broker's latency, small enough to settle within one.
+const BATCH: i64 = 500;
+/// The safety net under the wake-ups, and the rhythm of the leases.
+const POLL: Duration = Duration::from_secs(4);
+/// How soon a row that no queue wanted, or a full one refused, is tried again: 0.25 s doubling.
+const REFUSED_BASE: Duration = Duration::from_millis(250);
+const REFUSED_MAX: Duration = Duration::from_secs(5);
+/// How often the backlog is measured for the gauges.
+const MEASURE: Duration = Duration::from_secs(15);
+
+/// Publishes the partitions that this process holds the lease of.
+pub struct Relay {
+    pool: Pool,
+    transport: Arc<dyn Transport>,
+    publisher: Option<Box<dyn Publisher>>,
+    leases: Leases,
+    vitals: Vitals,
+    broker_away: Backoff,
+    database_away: Backoff,
+    measured: Option<Instant>,
+}
+
+impl Relay {
+    /// A relay of `pool`'s outbox over `transport`. It does nothing until it is stepped.
+    pub(crate) fn new(pool: Pool, transport: Arc<dyn Transport>, vitals: Vitals) -> Self {
+        let leases = Leases::new(pool.clone());
+        // The broker's return is noticed within its cap, so the cap bounds the standstill after it.
+        let broker_away = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
+        let database_away = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
+        let (publisher, measured) = (None, None);
+        Self { pool, transport, publisher, leases, vitals, broker_away, database_away, measured }
+    }
+
+    async fn advance(&mut self) -> Result<Progress, sqlx::Error> {
+        let owned = self.leases.keep().await?;
+        self.measure().await?;
+        if owned.is_empty() {
+            return Ok(Progress::Idle(POLL));
+        }
+        let now = self.pool.clock().now();
+        let rows = outbox::pending(self.pool.pg(), owned, now, BATCH).await?;
+        // Also with nothing to publish, so that the first event does not wait for a handshake and
+        // the health check knows.
+        if !self.connect().await {
+            return Ok(Progress::Idle(self.broker_away.next(self.pool.clock())));
+        }
+        if rows.is_empty() {
+            return self.idle(now).await;
+        }
+        let full = rows.len() as i64 == BATCH;
+        let all_known = self.publish(rows).await?;
+        if !all_known {
+            self.publisher = None;
+            return Ok(Progress::Idle(self.broker_away.next(self.pool.clock())));
+        }
+        self.broker_away.reset();
+        // A batch that was not full leaves nothing behind but what is written meanwhile, and that
+        // gives the signal.
+        Ok(if full { Progress::More } else { self.idle(now).await? })
+    }
+
+    /// How long there is nothing to do: until the next waiting row is due.
+    async fn idle(&self, now: DateTime<Utc>) -> Result<Progress, sqlx::Error> {
+        if !self.leases.some_wait() {
+            return Ok(Progress::Idle(POLL));
+        }
+        let due = outbox::next_due(self.pool.pg(), self.leases.owned()).await?;
+        self.leases.set_some_wait(due.is_some());
+        let until = due.map_or(POLL, |due| (due - now).to_std().unwrap_or(Duration::ZERO));
+        Ok(Progress::Idle(until.clamp(Duration::from_millis(10), POLL)))
+    }
+
+    async fn connect(&mut self) -> bool {
+        self.publisher.take_if(|publisher| !publisher.connected());
+        if self.publisher.is_none() {
+            match self.transport.publisher().await {
+                Ok(publisher) => self.publisher = Some(publisher),
+                Err(error) => self.vitals.ill(Part::Relay, error.to_string()),
+            }
+        }
+        if self.publisher.is_some() {
+            self.vitals.well(Part::Relay);
+        }
+        self.publisher.is_some()
+    }
+
+    /// Publishes the rows in waves: of each aggregate one event per wave, the next only when the
+    /// one before is confirmed. False when some fate is unknown.
+    async fn publish(&mut self, rows: Vec<Row>) -> Result<bool, sqlx::Error> {
+        let mut rest = rows;
+        let mut held: HashSet<String> = HashSet::new();
+        while !rest.is_empty() {
+            let (wave, later) = next_wave(rest, &held);
+            rest = later;
+            if wave.is_empty() || !self.leases.hold() {
+                break;
+            }
+            let fates = self.send(&wave).await;
+            let known = !fates.contains(&Fate::Unknown);
+            let failed = self.settle(&wave, &fates).await?;
+            held.extend(failed);
+            if !known {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn send(&mut self, wave: &[Row]) -> Vec<Fate> {
+        let Some(publisher) = self.publisher.as_mut() else {
+            return vec![Fate::Unknown; wave.len()];
+        };
+        let identity = self.pool.identity();
+        let now = self.pool.clock().now();
+        let spans: Vec<Context> =
+            wave.iter().map(|row| publish_span(&self.pool, row, now)).collect();
+        let batch: Vec<Outgoing<'_>> = wave
+            .iter()
+            .map(|row| Outgoing {
+                id: row.event_id,
+                short_type: identity.short_type(&row.event_type).unwrap_or(&row.event_type),
+                full_type: &row.event_type,
+                service: identity.service(),
+                namespace: identity.namespace(),
+                correlation_id: row.correlation_id,
+                body: &row.body,
+                signature: &row.signature,
+                key_id: &row.key_id,
+                traceparent: row.traceparent.as_deref(),
+                tracestate: row.tracestate.as_deref(),
+                created_at: row.created_at,
+            })
+            .collect();
+        let fates = publisher.publish(&batch).await;
+        gauge!("broker_blocked").set(f64::from(u8::from(publisher.blocked())));
+        for (span, fate) in spans.iter().zip(&fates) {
+            if *fate != Fate::Confirmed {
+                trace::fail(span, fate_name(fate), fate_name(fate));
+            }
+            trace::end(span);
+        }
+        fates
+    }
+
+    /// Stores what became of a wave, in one statement per outcome; returns the aggregates that
+    /// have to wait.
+    async fn settle(&mut self, wave: &[Row], fates: &[Fate]) -> Result<Vec<String>, sqlx::Error> {
+        let now = self.pool.clock().now();
+        let mut confirmed = Vec::with_capacity(wave.len());
+        let mut refused = Vec::new();
+        let mut waiting = Vec::new();
+        for (row, fate) in wave.iter().zip(fates) {
+            counter!("outbox_publish_total", "fate" => fate_name(fate)).increment(1);
+            match fate {
+                Fate::Confirmed => {
+                    let took = now.signed_duration_since(row.created_at).to_std();
+                    histogram!("commit_to_confirm_seconds").record(took.unwrap_or_default());
+                    confirmed.push(row.seq);
+                    continue;
+                }
+                // Time that the broker is away spends no attempt.
+                Fate::Unknown => {}
+                Fate::Unroutable | Fate::Refused => refused.push(refusal(row, fate, now)),
+            }
+            waiting.push(row.subject.clone());
+        }
+        if !confirmed.is_empty() {
+            outbox::mark_published(self.pool.pg(), &confirmed, now).await?;
+        }
+        if !refused.is_empty() {
+            self.leases.set_some_wait(true);
+            outbox::mark_refused(self.pool.pg(), &refused).await?;
+        }
+        Ok(waiting)
+    }
+
+    async fn measure(&mut self) -> Result<(), sqlx::Error> {
+        if self.measured.is_some_and(|last| last.elapsed() < MEASURE) {
+            return Ok(());
+        }
+        self.measured = Some(Instant::now());
+        let now = self.pool.clock().now();
+        let backlog = outbox::backlog(self.pool.pg(), now).await?;
+        let age = backlog.oldest.map_or(TimeDelta::zero(), |oldest| now - oldest);
+        gauge!("outbox_pending").set(backlog.pending as f64);
+        gauge!("outbox_oldest_age_seconds").set(age.as_seconds_f64().max(0.0));
+        gauge!("outbox_stuck").set(backlog.stuck as f64);
+        self.leases.set_some_wait(true);
+        Ok(())
+    }
+}
+
+/// The rows that may go now (the first of each aggregate that is not held), and those after them.
+fn next_wave(rows: Vec<Row>, held: &HashSet<String>) -> (Vec<Row>, Vec<Row>) {
+    let mut taken = HashSet::new();
+    rows.into_iter()
+        .filter(|row| !held.contains(&row.subject))
+        .partition(|row| taken.insert(row.subject.clone()))
+}
+
+fn refusal(row: &Row, fate: &Fate, now: DateTime<Utc>) -> Refused {
+    let doubled = 2_u32.saturating_pow(row.attempts.max(0).unsigned_abs());
+    let pause = REFUSED_BASE.saturating_mul(doubled).min(REFUSED_MAX);
+    let why = match fate {
+        Fate::Unroutable => "no queue is bound for this type",
+        _ => "the broker refused it: a queue is full",
+    };
+    if row.attempts == 0 {
+        tracing::warn!(event_id = %row.event_id, r#type = row.event_type, why, "event waits");
+    }
+    let not_before = now + TimeDelta::from_std(pause).unwrap_or_default();
+    Refused { seq: row.seq, why: why.to_owned(), not_before }
+}
+
+fn publish_span(pool: &Pool, row: &Row, now: DateTime<Utc>) -> Context {
+    let creation = trace::extract(row.traceparent.as_deref(), row.tracestate.as_deref());
+    let short = pool.identity().short_type(&row.event_type).unwrap_or(&row.event_type);
+    let about = trace::About {
+        system: crate::topology::SYSTEM,
+        destination: &crate::topology::destination(short),
+        event_id: row.event_id.to_string(),
+        event_type: &row.event_type,
+        subject: &row.subject,
+        correlation_id: row.correlation_id.to_string(),
+    };
+    let waited = now.signed_duration_since(row.created_at).to_std().unwrap_or_default();
+    trace::publish(pool.tracer(), &creation, about, waited)
+}
+
+fn fate_name(fate: &Fate) -> &'static str {
+    match fate {
+        Fate::Confirmed => "confirmed",
+        Fate::Unroutable => "unroutable",
+        Fate::Refused => "refused",
+        Fate::Unknown => "unknown",
+    }
+}
+
+impl Step for Relay {
+    async fn step(&mut self) -> Progress {
+        match self.advance().await {
+            Ok(progress) => {
+                self.database_away.reset();
+                progress
+            }
+            Err(error) => {
+                self.vitals.ill(Part::Relay, format!("database: {error}"));
+                Progress::Idle(self.database_away.next(self.pool.clock()))
+            }
+        }
+    }
+
+    async fn close(&mut self) {
+        if let Some(publisher) = self.publisher.take() {
+            publisher.close().await;
+        }
+        self.leases.release().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    fn row(seq: i64, subject: &str) -> Row {
+        Row {
+            seq,
+            event_id: Uuid::nil(),
+            event_type: String::new(),
+            subject: subject.to_owned(),
+            correlation_id: Uuid::nil(),
+            body: Vec::new(),
+            signature: Vec::new(),
+            key_id: String::new(),
+            traceparent: None,
+            tracestate: None,
+            created_at: DateTime::UNIX_EPOCH,
+            attempts: 0,
+        }
+    }
+
+    fn seqs(rows: &[Row]) -> Vec<i64> {
+        rows.iter().map(|r| r.seq).collect()
+    }
+
+    #[test]
+    fn a_wave_takes_the_first_event_of_each_aggregate_and_leaves_held_ones_out() {
+        let rows = vec![row(1, "a"), row(2, "b"), row(3, "a"), row(4, "c"), row(5, "c")];
+        let held = HashSet::from(["c".to_owned()]);
+        let (wave, rest) = next_wave(rows, &held);
+        assert_eq!(seqs(&wave), [1, 2]);
+        assert_eq!(seqs(&rest), [3]);
+        let (wave, rest) = next_wave(rest, &HashSet::from(["a".to_owned()]));
+        assert!(wave.is_empty() && rest.is_empty());
+    }
+}

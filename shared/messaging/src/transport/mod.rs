@@ -1,0 +1,185 @@
+//! All that the kit asks of a broker. The relay, the consumer and the parker know nothing else of
+//! one; RabbitMQ is the first to answer.
+
+pub mod rabbitmq;
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::reason::Code;
+use crate::retry::Rung;
+use crate::topology::Topology;
+
+/// A broker that is away, or that refused what it must not refuse.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// No connection, or the one there was is gone. It may be back at any time.
+    #[error("broker is not reachable: {0}")]
+    Away(String),
+    /// The broker answers, but what we rely on is missing or different: needs an operator.
+    #[error("broker is not set up as expected: {0}")]
+    Topology(String),
+}
+
+/// A connection to a broker yet to be made. Cheap to share.
+#[async_trait]
+pub trait Transport: Send + Sync + 'static {
+    /// A way to publish, on a connection that carries nothing else.
+    ///
+    /// # Errors
+    /// [`TransportError`] when it cannot be had now.
+    async fn publisher(&self) -> Result<Box<dyn Publisher>, TransportError>;
+
+    /// The deliveries of a work queue, at most `prefetch` unsettled at a time.
+    ///
+    /// # Errors
+    /// [`TransportError`] when it cannot be had now.
+    async fn subscribe(
+        &self,
+        topology: &Topology,
+        prefetch: u16,
+    ) -> Result<Box<dyn Subscription>, TransportError>;
+
+    /// The parked messages of a service, for the parker.
+    ///
+    /// # Errors
+    /// [`TransportError`] when it cannot be had now.
+    async fn parked(&self, topology: &Topology) -> Result<Box<dyn Subscription>, TransportError>;
+
+    /// Makes what `topology` needs and is not there; deletes nothing. Returns what it made.
+    ///
+    /// # Errors
+    /// [`TransportError::Topology`] when something exists with other properties: the difference.
+    async fn provision(&self, topology: &Topology) -> Result<Vec<String>, TransportError>;
+}
+
+/// A message to publish.
+#[derive(Debug, Clone, Copy)]
+pub struct Outgoing<'a> {
+    /// The event's id: the message's id on every attempt, for ever.
+    pub id: Uuid,
+    /// Routing key: the type without the namespace.
+    pub short_type: &'a str,
+    /// The full type.
+    pub full_type: &'a str,
+    /// Who publishes.
+    pub service: &'a str,
+    /// The system's name, in header names.
+    pub namespace: &'a str,
+    /// The chain it belongs to.
+    pub correlation_id: Uuid,
+    /// The exact bytes that were signed.
+    pub body: &'a [u8],
+    /// Ed25519, 64 bytes.
+    pub signature: &'a [u8],
+    /// The signing key's id.
+    pub key_id: &'a str,
+    /// W3C context of the span that created it.
+    pub traceparent: Option<&'a str>,
+    /// W3C vendor context.
+    pub tracestate: Option<&'a str>,
+    /// When it was written.
+    pub created_at: DateTime<Utc>,
+}
+
+/// What became of one message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// The broker has taken it over.
+    Confirmed,
+    /// No queue wants it.
+    Unroutable,
+    /// The broker said no: a queue is full.
+    Refused,
+    /// Nobody knows: a time-out or a lost connection. It may arrive all the same.
+    Unknown,
+}
+
+/// Publishes batches.
+#[async_trait]
+pub trait Publisher: Send + Sync {
+    /// Publishes a batch and answers with the fate of each message, in the order of the batch. Each
+    /// fate is the message's own, found by its id. After an [`Fate::Unknown`] the publisher is
+    /// spent: its connection has been closed, so that nothing of it is still under way when the
+    /// message is published again.
+    async fn publish(&mut self, batch: &[Outgoing<'_>]) -> Vec<Fate>;
+
+    /// Whether the connection still stands, as far as is known.
+    fn connected(&self) -> bool;
+
+    /// Whether the broker holds us back (a memory or disk alarm).
+    fn blocked(&self) -> bool;
+
+    /// Hands the connection back in order.
+    async fn close(self: Box<Self>);
+}
+
+/// A message that was delivered.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// What to settle it by; valid for its subscription only.
+    pub tag: u64,
+    /// The exact bytes.
+    pub body: Vec<u8>,
+    /// As sent; unsigned.
+    pub content_type: Option<String>,
+    /// As sent; unsigned.
+    pub message_id: Option<String>,
+    /// As sent; unsigned.
+    pub type_name: Option<String>,
+    /// All headers with a text form; unsigned and untrusted.
+    pub headers: BTreeMap<String, String>,
+    /// Failed attempts so far, by our own header; unsigned and untrusted.
+    pub attempts: u32,
+    /// When the first attempt failed.
+    pub first_failed_at: Option<DateTime<Utc>>,
+    /// Whether the broker says it may have delivered it before.
+    pub redelivered: bool,
+}
+
+/// Why and since when a message fails.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// The class.
+    pub code: Code,
+    /// In words, for people.
+    pub reason: String,
+    /// Failed attempts, this one included.
+    pub attempts: u32,
+    /// When the first one failed.
+    pub first_failed_at: DateTime<Utc>,
+}
+
+/// What is to become of a delivery.
+#[derive(Debug, Clone)]
+pub enum Settlement {
+    /// Its effects are committed (or it was a duplicate).
+    Done,
+    /// It comes again after the rung's delay, to this queue only.
+    Later(Rung, Failure),
+    /// It is parked with its reason.
+    Park(Failure),
+}
+
+/// Deliveries of one queue.
+#[async_trait]
+pub trait Subscription: Send + Sync {
+    /// Waits for a delivery, then takes what else is ready, up to `max` in all.
+    ///
+    /// # Errors
+    /// [`TransportError`]: the subscription is spent, and what was not settled comes again.
+    async fn next(&mut self, max: usize) -> Result<Vec<Delivery>, TransportError>;
+
+    /// Settles deliveries, each once.
+    ///
+    /// # Errors
+    /// [`TransportError`]: the subscription is spent. A delivery whose settlement is lost comes
+    /// again; its inbox row knows it.
+    async fn settle(&mut self, all: Vec<(Delivery, Settlement)>) -> Result<(), TransportError>;
+
+    /// Stops deliveries and hands the connection back; what is unsettled goes back to its queue.
+    async fn close(self: Box<Self>);
+}

@@ -1,0 +1,169 @@
+//! The only door to publishing: a database transaction that carries its events with it.
+
+use chrono::{DateTime, Utc};
+use envelope::{EncodeError, Envelope, Event};
+use sqlx::{PgConnection, Postgres, Transaction};
+use uuid::Uuid;
+
+use crate::cause::Cause;
+use crate::outbox::{self, NewRow};
+use crate::partition::{Partitions, partition_of};
+use crate::pool::Pool;
+use crate::step::Signal;
+use crate::trace;
+
+/// A transaction on a service's database. What it publishes is written with it, by one statement at
+/// commit, and leaves only if it commits. Dropping it rolls everything back.
+///
+/// ```no_run
+/// # use messaging::{Cause, Pool, Tx, TxError};
+/// # async fn example(pool: &Pool, cause: Cause, lit: impl envelope::Event) -> Result<(), TxError> {
+/// let mut tx = Tx::begin(pool, cause).await?;
+/// sqlx::query("update lamps set lit = true").execute(tx.conn()).await?;
+/// tx.publish(&lit, 1)?;
+/// tx.commit().await
+/// # }
+/// ```
+pub struct Tx {
+    inner: Transaction<'static, Postgres>,
+    pool: Pool,
+    cause: Cause,
+    rows: Vec<NewRow>,
+    after_commit: Vec<Signal>,
+    now: DateTime<Utc>,
+}
+
+/// Why a transaction failed.
+#[derive(Debug, thiserror::Error)]
+pub enum TxError {
+    /// The database refused or is away. Whether a failed commit took effect is unknown.
+    #[error("database error")]
+    Database(#[from] sqlx::Error),
+    /// The event cannot be written.
+    #[error("event cannot be written")]
+    Encode(#[from] EncodeError),
+}
+
+impl Tx {
+    /// Begins a transaction because of `cause`.
+    ///
+    /// # Errors
+    /// [`TxError::Database`] when there is no connection to be had.
+    #[expect(clippy::disallowed_methods, reason = "this is the door that the ban points to")]
+    pub async fn begin(pool: &Pool, cause: Cause) -> Result<Self, TxError> {
+        let inner = pool.pg().begin().await?;
+        let now = pool.clock().now();
+        let (rows, after_commit) = (Vec::new(), Vec::new());
+        Ok(Self { inner, pool: pool.clone(), cause, rows, after_commit, now })
+    }
+
+    /// The connection, for the service's own SQL.
+    pub fn conn(&mut self) -> &mut PgConnection {
+        &mut self.inner
+    }
+
+    /// The one time of this transaction: everything decided in it happens at this instant.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.now
+    }
+
+    /// A new UUIDv7.
+    pub fn new_id(&self) -> Uuid {
+        self.pool.new_id()
+    }
+
+    /// Why this transaction runs.
+    pub fn cause(&self) -> &Cause {
+        &self.cause
+    }
+
+    /// From here on the transaction works on another message of its chunk.
+    pub(crate) fn set_cause(&mut self, cause: Cause) {
+        self.cause = cause;
+        self.now = self.pool.clock().now();
+    }
+
+    /// Publishes `event` as number `version` of its aggregate, if and only if this transaction
+    /// commits. Versions count the events of one aggregate: 1, 2, 3, ... without a gap. Returns the
+    /// event's id.
+    ///
+    /// # Errors
+    /// [`EncodeError`] when the event does not serialise or is over 64 KiB.
+    pub fn publish<E: Event>(&mut self, event: &E, version: u32) -> Result<Uuid, EncodeError> {
+        self.write(event, version, None)
+    }
+
+    /// As [`publish`](Self::publish), but not before `when`. Later events of the same aggregate
+    /// wait behind it, because they leave in version order.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub fn publish_at<E: Event>(
+        &mut self,
+        event: &E,
+        version: u32,
+        when: DateTime<Utc>,
+    ) -> Result<Uuid, EncodeError> {
+        self.write(event, version, Some(when))
+    }
+
+    fn write<E: Event>(
+        &mut self,
+        event: &E,
+        version: u32,
+        not_before: Option<DateTime<Utc>>,
+    ) -> Result<Uuid, EncodeError> {
+        let id = self.pool.new_id();
+        let envelope = Envelope::wrap(self.pool.identity(), event, version, id, self.now)?
+            .caused_by(self.cause.correlation_id, self.cause.causation_id);
+        let destination = crate::topology::destination(E::TYPE);
+        let creation = trace::create(
+            self.pool.tracer(),
+            &self.cause.context,
+            trace::About {
+                system: crate::topology::SYSTEM,
+                destination: &destination,
+                event_id: id.to_string(),
+                event_type: &envelope.event_type,
+                subject: envelope.subject.as_str(),
+                correlation_id: self.cause.correlation_id.to_string(),
+            },
+        );
+        let carrier = trace::inject(&creation);
+        let envelope = envelope.traced(carrier.traceparent, carrier.tracestate);
+        let body = envelope.to_bytes()?;
+        let signer = self.pool.signer();
+        self.rows.push(NewRow {
+            signature: signer.sign(&body),
+            key_id: signer.kid().to_owned(),
+            partition: partition_of(envelope.subject.as_str()),
+            envelope,
+            body,
+            not_before,
+        });
+        trace::end(&creation);
+        Ok(id)
+    }
+
+    /// Gives `signal` once this transaction has committed: wakes the task that fulfils a wish
+    /// stored here.
+    pub fn after_commit(&mut self, signal: &Signal) {
+        self.after_commit.push(signal.clone());
+    }
+
+    /// Writes the outbox rows, commits, and wakes the relay.
+    ///
+    /// # Errors
+    /// [`TxError::Database`]. When the connection broke during the commit itself, nobody knows
+    /// whether it took effect: repeat the work, and let its own key or inbox row decide.
+    pub async fn commit(mut self) -> Result<(), TxError> {
+        let written: Partitions = self.rows.iter().map(|row| row.partition).collect();
+        outbox::insert(&mut self.inner, &self.rows).await?;
+        self.inner.commit().await?;
+        if !written.is_empty() {
+            self.pool.written(written);
+        }
+        self.after_commit.iter().for_each(Signal::notify);
+        Ok(())
+    }
+}

@@ -1,0 +1,85 @@
+//! Whether the parts of the kit can do their work, for health checks; tells of each change once.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use metrics::gauge;
+
+/// The parts that need the outside world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Relay,
+    Consumer,
+}
+
+impl Part {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Relay => "relay",
+            Self::Consumer => "consumer",
+        }
+    }
+}
+
+/// What holds each part up, if anything does. Cheap to clone; clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Vitals(Arc<Mutex<[Option<String>; 2]>>);
+
+impl Default for Vitals {
+    fn default() -> Self {
+        let unknown = || Some("not connected yet".to_owned());
+        Self(Arc::new(Mutex::new([unknown(), unknown()])))
+    }
+}
+
+impl Vitals {
+    pub(crate) fn well(&self, part: Part) {
+        self.set(part, None);
+    }
+
+    pub(crate) fn ill(&self, part: Part, why: String) {
+        self.set(part, Some(why));
+    }
+
+    fn set(&self, part: Part, now: Option<String>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = &mut all[part as usize];
+        gauge!("messaging_up", "part" => part.name()).set(f64::from(u8::from(now.is_none())));
+        match (before.is_some(), &now) {
+            (false, Some(why)) => tracing::warn!(part = part.name(), why, "messaging is held up"),
+            (true, None) => tracing::info!(part = part.name(), "messaging is up"),
+            _ => {}
+        }
+        *before = now;
+    }
+
+    /// What holds the kit up; `consumes` is false where nothing is consumed.
+    pub(crate) fn check(&self, consumes: bool) -> Result<(), String> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let parts: &[Part] = if consumes { &[Part::Relay, Part::Consumer] } else { &[Part::Relay] };
+        for part in parts {
+            if let Some(why) = &all[*part as usize] {
+                return Err(format!("{}: {why}", part.name()));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kit_is_well_when_each_part_that_runs_is() {
+        let vitals = Vitals::default();
+        assert!(vitals.check(true).unwrap_err().contains("not connected yet"));
+        vitals.well(Part::Relay);
+        assert!(vitals.check(false).is_ok());
+        assert!(vitals.check(true).unwrap_err().starts_with("consumer"));
+        vitals.well(Part::Consumer);
+        assert!(vitals.check(true).is_ok());
+        vitals.ill(Part::Relay, "gone".into());
+        assert_eq!(vitals.check(true).unwrap_err(), "relay: gone");
+    }
+}
