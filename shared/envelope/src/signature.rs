@@ -12,7 +12,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
-use crate::CONTENT_TYPE;
+use crate::{CONTENT_TYPE, Identity};
 
 /// The name of the one signature suite, sent with every message.
 pub const SUITE: &str = "dsse-ed25519-1";
@@ -87,6 +87,13 @@ impl Signer {
             types,
             state: KeyState::Active,
         }
+    }
+}
+
+impl Signer {
+    /// The public half as a service's own: for its source, and all types that carry its name.
+    pub fn public_for(&self, service: &Identity) -> PublicKey {
+        self.public(service.source(), vec![service.full_type(service.service()) + ".*"])
     }
 }
 

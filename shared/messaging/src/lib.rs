@@ -34,10 +34,11 @@ pub use housekeeping::{Housekeeping, Retention};
 pub use messaging::{Messaging, RetentionTooShort, Running, Task};
 pub use partition::{PARTITIONS, partition_of};
 pub use pool::{Instance, Pool};
-pub use postgres::connect_lazily;
+pub use postgres::{connect_lazily, ping};
 pub use presence::Presence;
 pub use relay::Relay;
 pub use tx::{Tx, TxError};
+pub use vitals::Vitals;
 
 /// The kit's own migrations: schema `messaging`, with a history table of its own, so that they run
 /// beside a service's. Apply them before the service's own.

@@ -41,8 +41,10 @@ pub struct Task {
     pub run: Box<dyn FnOnce(CancellationToken) -> Running + Send>,
 }
 
-/// A running background task.
-pub type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A running background task; it ends without an error once it has drained.
+pub type Running = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 
 /// A configuration that would break a promise.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +74,8 @@ impl Messaging {
             inbox_retention: retention.inbox,
         });
         let consumer = ConsumerSettings::default();
-        let (transport, vitals) = (Arc::new(transport), Vitals::default());
+        let vitals = Vitals::new(!topology.bindings.is_empty());
+        let transport = Arc::new(transport);
         Self { pool, transport, topology, intake, consumer, retention, vitals }
     }
 
@@ -112,13 +115,9 @@ impl Messaging {
         self.transport.provision(&self.topology).await
     }
 
-    /// Whether relay and consumer have their broker, for health checks: what they found when they
-    /// last needed it, so that asking costs nothing.
-    ///
-    /// # Errors
-    /// What holds them up.
-    pub fn check(&self) -> Result<(), String> {
-        self.vitals.check(!self.topology.bindings.is_empty())
+    /// Whether relay and consumer can work, for health checks.
+    pub fn vitals(&self) -> Vitals {
+        self.vitals.clone()
     }
 
     /// A relay, to be stepped by hand.
@@ -172,7 +171,7 @@ impl Messaging {
     fn task(
         &self,
         name: &'static str,
-        run: impl FnOnce(Self, CancellationToken) -> Running + Send + 'static,
+        run: impl FnOnce(Self, CancellationToken) -> Work + Send + 'static,
     ) -> Task {
         let kit = Self {
             pool: self.pool.clone(),
@@ -183,6 +182,13 @@ impl Messaging {
             retention: self.retention.clone(),
             vitals: self.vitals.clone(),
         };
-        Task { name, run: Box::new(move |stop| run(kit, stop)) }
+        let run = Box::new(move |stop| -> Running {
+            let work = run(kit, stop);
+            Box::pin(async move {
+                work.await;
+                Ok(())
+            })
+        });
+        Task { name, run }
     }
 }

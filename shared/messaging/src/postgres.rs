@@ -6,6 +6,8 @@ use std::time::Duration;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
+use crate::pool::Pool;
+
 /// A request waits no longer than this for a connection; then the database counts as away.
 const ACQUIRE: Duration = Duration::from_secs(3);
 
@@ -28,4 +30,12 @@ pub fn connect_lazily(url: &str, name: &str, connections: u32) -> Result<PgPool,
         .max_connections(connections)
         .acquire_timeout(ACQUIRE)
         .connect_lazy_with(options))
+}
+
+/// Whether the database answers, for health checks.
+///
+/// # Errors
+/// Why not, without any part of the URL.
+pub async fn ping(pool: Pool) -> Result<(), String> {
+    sqlx::query("select 1").execute(pool.pg()).await.map(|_| ()).map_err(|error| error.to_string())
 }

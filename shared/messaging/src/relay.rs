@@ -273,6 +273,10 @@ impl Step for Relay {
     }
 
     async fn close(&mut self) {
+        // What was committed while the loop was ending leaves before the door closes.
+        if let Err(error) = self.advance().await {
+            tracing::debug!(%error, "last events stay in the outbox");
+        }
         if let Some(publisher) = self.publisher.take() {
             publisher.close().await;
         }

@@ -1,0 +1,79 @@
+//! What the use cases need stored.
+
+use std::future::Future;
+
+use uuid::Uuid;
+
+use crate::domain::order::Order;
+
+/// A store that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Somebody else changed the same row since it was read.
+    #[error("order {0} was changed by someone else")]
+    Conflict(Uuid),
+    /// The database refused or is away.
+    #[error("database error")]
+    Database(#[from] sqlx::Error),
+    /// An event could not be written.
+    #[error("event cannot be written")]
+    Event(#[from] envelope::EncodeError),
+}
+
+/// Orders. Saving one also publishes what happened to it.
+pub trait Orders: Send {
+    /// The order, locked against others until the transaction ends.
+    fn find(&mut self, id: Uuid) -> impl Future<Output = Result<Option<Order>, StoreError>> + Send;
+    /// Stores the order and publishes its events.
+    fn save(&mut self, order: Order) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// A product as order knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Product {
+    /// Which.
+    pub sku: String,
+    /// For people.
+    pub name: String,
+    /// ISO 4217.
+    pub currency: String,
+    /// Minor units.
+    pub unit_price_minor: i64,
+}
+
+/// A change to a product, as inventory told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProductChange {
+    /// It is sold from now on.
+    Listed(Product),
+    /// It costs something else.
+    Repriced {
+        /// Which.
+        sku: String,
+        /// ISO 4217.
+        currency: String,
+        /// Minor units.
+        unit_price_minor: i64,
+    },
+    /// It is called something else.
+    Renamed {
+        /// Which.
+        sku: String,
+        /// For people.
+        name: String,
+    },
+}
+
+/// The catalogue that prices come from.
+pub trait Catalogue: Send {
+    /// The products of these SKUs, those that are known.
+    fn products(
+        &mut self,
+        skus: &[String],
+    ) -> impl Future<Output = Result<Vec<Product>, StoreError>> + Send;
+    /// Follows a change. False when the product is not known here yet.
+    fn follow(
+        &mut self,
+        change: ProductChange,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+}

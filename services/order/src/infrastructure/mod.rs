@@ -1,0 +1,25 @@
+//! All SQL of the service, and the way from domain events to contracts.
+
+mod catalogue;
+mod idempotency;
+mod integration_events;
+mod orders;
+mod queries;
+
+pub use queries::Queries;
+
+use messaging::{Tx, TxError};
+
+use crate::application::ports::StoreError;
+
+/// The service's stores, on one transaction.
+pub struct Store<'a>(pub &'a mut Tx);
+
+impl From<TxError> for StoreError {
+    fn from(error: TxError) -> Self {
+        match error {
+            TxError::Database(error) => Self::Database(error),
+            TxError::Encode(error) => Self::Event(error),
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Orders in Postgres.
+
+use uuid::Uuid;
+
+use super::{Store, integration_events};
+use crate::application::ports::{Orders, StoreError};
+use crate::domain::order::{Basket, CancelReason, Line, Order, Status, Stored};
+
+impl Orders for Store<'_> {
+    async fn find(&mut self, id: Uuid) -> Result<Option<Order>, StoreError> {
+        let row = sqlx::query!(
+            "select id, customer_id, customer_email, payment_method, currency, total_minor, status,
+                cancel_reason, version, placed_at, updated_at
+            from orders where id = $1 for update",
+            id,
+        )
+        .fetch_optional(self.0.conn())
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let lines = sqlx::query_as!(
+            StoredLine,
+            "select sku, quantity, unit_price_minor from order_lines where order_id = $1
+            order by line",
+            id,
+        )
+        .fetch_all(self.0.conn())
+        .await?;
+        Ok(Some(Order::load(Stored {
+            id: row.id,
+            basket: Basket {
+                customer_id: row.customer_id,
+                customer_email: row.customer_email,
+                payment_method: row.payment_method,
+                lines: lines.into_iter().map(Line::from).collect(),
+                currency: row.currency,
+            },
+            total_minor: row.total_minor,
+            status: status_from(&row.status)?,
+            cancel_reason: row.cancel_reason.as_deref().map(reason_from).transpose()?,
+            version: row.version.unsigned_abs(),
+            placed_at: row.placed_at,
+            updated_at: row.updated_at,
+        })))
+    }
+
+    async fn save(&mut self, mut order: Order) -> Result<(), StoreError> {
+        let events = order.take_events();
+        if events.is_empty() {
+            return Ok(());
+        }
+        // Version 0 is before the first event: the order is new.
+        let read_version = order.version() - events.len() as u32;
+        if read_version == 0 {
+            self.insert(&order).await?;
+        } else {
+            self.update(&order, read_version).await?;
+        }
+        for (version, event) in events {
+            self.remember(&order, version).await?;
+            integration_events::publish(self.0, &order, version, event)?;
+        }
+        Ok(())
+    }
+}
+
+impl Store<'_> {
+    async fn insert(&mut self, order: &Order) -> Result<(), StoreError> {
+        let basket = order.basket();
+        let total = order.total();
+        let (traceparent, trace_id) = {
+            let cause = self.0.cause();
+            (cause.traceparent(), messaging::trace::trace_id(cause.context()))
+        };
+        sqlx::query!(
+            "insert into orders (id, customer_id, customer_email, payment_method, currency,
+                total_minor, status, version, placed_at, updated_at, trace_id, traceparent)
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11)",
+            order.id(),
+            basket.customer_id,
+            basket.customer_email,
+            basket.payment_method,
+            total.currency,
+            total.amount_minor,
+            status_name(order.status()),
+            order.version() as i32,
+            order.placed_at(),
+            trace_id,
+            traceparent,
+        )
+        .execute(self.0.conn())
+        .await?;
+        let skus: Vec<String> = basket.lines.iter().map(|l| l.sku.clone()).collect();
+        let quantities: Vec<i32> = basket.lines.iter().map(|l| l.quantity as i32).collect();
+        let prices: Vec<i64> = basket.lines.iter().map(|l| l.unit_price_minor).collect();
+        sqlx::query!(
+            "insert into order_lines (order_id, line, sku, quantity, unit_price_minor)
+            select $1, n, sku, quantity, price
+            from unnest($2::text[], $3::int[], $4::bigint[])
+                with ordinality as t (sku, quantity, price, n)",
+            order.id(),
+            &skus,
+            &quantities,
+            &prices,
+        )
+        .execute(self.0.conn())
+        .await?;
+        Ok(())
+    }
+
+    async fn update(&mut self, order: &Order, read_version: u32) -> Result<(), StoreError> {
+        let updated = sqlx::query!(
+            "update orders set status = $3, cancel_reason = $4, version = $5, updated_at = $6
+            where id = $1 and version = $2",
+            order.id(),
+            read_version as i32,
+            status_name(order.status()),
+            order.cancel_reason().map(reason_name),
+            order.version() as i32,
+            order.updated_at(),
+        )
+        .execute(self.0.conn())
+        .await?;
+        if updated.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Conflict(order.id())) }
+    }
+
+    async fn remember(&mut self, order: &Order, version: u32) -> Result<(), StoreError> {
+        sqlx::query!(
+            "insert into order_history (order_id, version, status, at) values ($1, $2, $3, $4)",
+            order.id(),
+            version as i32,
+            status_name(order.status()),
+            order.updated_at(),
+        )
+        .execute(self.0.conn())
+        .await?;
+        Ok(())
+    }
+}
+
+struct StoredLine {
+    sku: String,
+    quantity: i32,
+    unit_price_minor: i64,
+}
+
+impl From<StoredLine> for Line {
+    fn from(line: StoredLine) -> Self {
+        let StoredLine { sku, quantity, unit_price_minor } = line;
+        Self { sku, quantity: quantity.unsigned_abs(), unit_price_minor }
+    }
+}
+
+fn status_name(status: Status) -> &'static str {
+    match status {
+        Status::Pending => "pending",
+        Status::Confirmed => "confirmed",
+        Status::Cancelled => "cancelled",
+    }
+}
+
+fn status_from(name: &str) -> Result<Status, sqlx::Error> {
+    match name {
+        "pending" => Ok(Status::Pending),
+        "confirmed" => Ok(Status::Confirmed),
+        "cancelled" => Ok(Status::Cancelled),
+        other => Err(unreadable("status", other)),
+    }
+}
+
+fn reason_name(reason: CancelReason) -> &'static str {
+    match reason {
+        CancelReason::OutOfStock => "out_of_stock",
+        CancelReason::PaymentDeclined => "payment_declined",
+        CancelReason::CustomerRequest => "customer_request",
+        CancelReason::TimedOut => "timed_out",
+    }
+}
+
+fn reason_from(name: &str) -> Result<CancelReason, sqlx::Error> {
+    match name {
+        "out_of_stock" => Ok(CancelReason::OutOfStock),
+        "payment_declined" => Ok(CancelReason::PaymentDeclined),
+        "customer_request" => Ok(CancelReason::CustomerRequest),
+        "timed_out" => Ok(CancelReason::TimedOut),
+        other => Err(unreadable("cancel_reason", other)),
+    }
+}
+
+fn unreadable(column: &str, value: &str) -> sqlx::Error {
+    sqlx::Error::Decode(format!("{column} is {value:?}").into())
+}

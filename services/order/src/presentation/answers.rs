@@ -1,0 +1,126 @@
+//! What clients are told.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::application::ports::Product;
+use crate::application::views::OrderView;
+use crate::domain::order::Order;
+
+/// An amount, as it stands in every body.
+#[derive(Debug, Serialize)]
+pub struct MoneyBody {
+    amount_minor: i64,
+    currency: String,
+}
+
+impl MoneyBody {
+    fn new(amount_minor: i64, currency: &str) -> Self {
+        Self { amount_minor, currency: currency.to_owned() }
+    }
+}
+
+/// An order.
+#[derive(Debug, Serialize)]
+pub struct OrderBody {
+    order_id: Uuid,
+    customer_id: Uuid,
+    status: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cancel_reason: Option<String>,
+    lines: Vec<LineBody>,
+    total: MoneyBody,
+    placed_at: String,
+    updated_at: String,
+    version: u32,
+    trace_id: Option<String>,
+    history: Vec<HistoryBody>,
+}
+
+#[derive(Debug, Serialize)]
+struct LineBody {
+    sku: String,
+    quantity: u32,
+    unit_price: MoneyBody,
+}
+
+#[derive(Debug, Serialize)]
+struct HistoryBody {
+    status: String,
+    at: String,
+}
+
+/// A product.
+#[derive(Debug, Serialize)]
+pub struct ProductBody {
+    sku: String,
+    name: String,
+    unit_price: MoneyBody,
+}
+
+fn time(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Micros, true)
+}
+
+impl OrderBody {
+    /// An order that was placed just now.
+    pub fn placed(order: &Order, trace_id: Option<String>) -> Self {
+        let currency = &order.basket().currency;
+        let line = |line: &crate::domain::order::Line| LineBody {
+            sku: line.sku.clone(),
+            quantity: line.quantity,
+            unit_price: MoneyBody::new(line.unit_price_minor, currency),
+        };
+        let placed_at = time(order.placed_at());
+        Self {
+            order_id: order.id(),
+            customer_id: order.basket().customer_id,
+            status: "pending".into(),
+            cancel_reason: None,
+            lines: order.basket().lines.iter().map(line).collect(),
+            total: MoneyBody::new(order.total().amount_minor, currency),
+            updated_at: placed_at.clone(),
+            version: order.version(),
+            trace_id,
+            history: vec![HistoryBody { status: "pending".into(), at: placed_at.clone() }],
+            placed_at,
+        }
+    }
+}
+
+impl From<OrderView> for OrderBody {
+    fn from(OrderView { order, lines, history }: OrderView) -> Self {
+        let currency = order.currency;
+        Self {
+            order_id: order.id,
+            customer_id: order.customer_id,
+            status: order.status,
+            cancel_reason: order.cancel_reason,
+            lines: lines
+                .into_iter()
+                .map(|line| LineBody {
+                    sku: line.sku,
+                    quantity: line.quantity.unsigned_abs(),
+                    unit_price: MoneyBody::new(line.unit_price_minor, &currency),
+                })
+                .collect(),
+            total: MoneyBody::new(order.total_minor, &currency),
+            placed_at: time(order.placed_at),
+            updated_at: time(order.updated_at),
+            version: order.version.unsigned_abs(),
+            trace_id: order.trace_id,
+            history: history
+                .into_iter()
+                .map(|entry| HistoryBody { status: entry.status, at: time(entry.at) })
+                .collect(),
+        }
+    }
+}
+
+impl From<Product> for ProductBody {
+    fn from(product: Product) -> Self {
+        let unit_price = MoneyBody::new(product.unit_price_minor, &product.currency);
+        Self { sku: product.sku, name: product.name, unit_price }
+    }
+}

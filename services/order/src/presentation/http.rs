@@ -1,0 +1,137 @@
+//! The HTTP API: parse, open a transaction, call the use case, commit, answer.
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use chassis::http::{Json, KeyedJson, Path, RequestContext};
+use chassis::problem::{FieldError, Problem, code};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
+use http::{Method, StatusCode};
+use messaging::{Cause, Tx};
+use uuid::Uuid;
+
+use super::answers::{OrderBody, ProductBody};
+use super::requests::{NewOrder, is_sku};
+use crate::application::idempotency::{Answer, Answers, IdempotencyKey, Remembered};
+use crate::application::place_order::{PlaceOrderError, place_order};
+use crate::application::ports::StoreError;
+use crate::{App, store};
+
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+const MEDIA_TYPE: &str = "application/json";
+
+/// All routes.
+pub fn routes(app: App) -> Router {
+    Router::new()
+        .route("/orders", post(post_order))
+        .route("/orders/{order_id}", get(get_order))
+        .route("/products/{sku}", get(get_product))
+        .route("/.well-known/event-keys", get(get_event_keys))
+        .with_state(app)
+}
+
+/// Accepts an order: `202` once it is stored. The broker is not involved.
+async fn post_order(
+    State(app): State<App>,
+    RequestContext(context): RequestContext,
+    request: KeyedJson<NewOrder>,
+) -> Result<Response, Problem> {
+    let scope = format!("{} /orders", Method::POST);
+    let key = IdempotencyKey::new(scope, request.key.as_str(), &request.bytes);
+    let command = request.body.into_command(app.pool.new_id())?;
+    let trace_id = messaging::trace::trace_id(&context);
+    let cause = Cause::request(command.order_id, context);
+    let mut tx = Tx::begin(&app.pool, cause).await.map_err(StoreError::from)?;
+    match store(&mut tx).remembered(&key).await? {
+        Remembered::Nothing => {}
+        Remembered::Answer(answer) => return replay(answer),
+        Remembered::Reused => return Err(Problem::idempotency_key_reused()),
+        Remembered::InProgress => return Err(Problem::request_in_progress()),
+    }
+    let now = tx.now();
+    let answer = match place_order(&mut store(&mut tx), command, now).await {
+        Ok(order) => {
+            let body = serde_json::to_vec(&OrderBody::placed(&order, trace_id));
+            let body = body.map_err(Problem::internal)?;
+            Answer { status: 202, location: Some(format!("/orders/{}", order.id())), body }
+        }
+        Err(PlaceOrderError::Store(error)) => return Err(error.into()),
+        // A refusal is an answer too: it is stored, and given again.
+        Err(refusal) => refused(&refusal),
+    };
+    store(&mut tx).remember(&key, &answer).await?;
+    tx.commit().await.map_err(StoreError::from)?;
+    respond(answer)
+}
+
+async fn get_order(
+    State(app): State<App>,
+    Path(order_id): Path<Uuid>,
+) -> Result<Json<OrderBody>, Problem> {
+    let order = app.queries.order(order_id).await.map_err(Problem::unavailable)?;
+    order.map(|view| Json(view.into())).ok_or_else(Problem::not_found)
+}
+
+async fn get_product(
+    State(app): State<App>,
+    Path(sku): Path<String>,
+) -> Result<Json<ProductBody>, Problem> {
+    if !is_sku(&sku) {
+        return Err(Problem::not_found());
+    }
+    let product = app.queries.product(&sku).await.map_err(Problem::unavailable)?;
+    product.map(|product| Json(product.into())).ok_or_else(Problem::not_found)
+}
+
+async fn get_event_keys(State(app): State<App>) -> Json<serde_json::Value> {
+    Json(app.event_keys)
+}
+
+fn refused(refusal: &PlaceOrderError) -> Answer {
+    let at = |positions: &[usize], code: &'static str| {
+        let faults = positions.iter().map(|n| FieldError::new(format!("/lines/{n}/sku"), code));
+        Problem::validation_failed(faults)
+    };
+    let problem = match refusal {
+        PlaceOrderError::UnknownSkus(positions) => at(positions, "unknown_sku"),
+        PlaceOrderError::MixedCurrencies(positions) => at(positions, "currency"),
+        PlaceOrderError::PriceChanged => Problem::conflict(
+            "price_changed",
+            "Price changed",
+            "The total differs from expected_total; read the prices again.",
+        ),
+        PlaceOrderError::Rule(_) | PlaceOrderError::Store(_) => {
+            Problem::validation_failed([FieldError::new("/lines", code::RANGE)])
+        }
+    };
+    Answer { status: problem.status().as_u16(), location: None, body: problem.body() }
+}
+
+fn replay(answer: Answer) -> Result<Response, Problem> {
+    let mut response = respond(answer)?;
+    response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    Ok(response)
+}
+
+fn respond(answer: Answer) -> Result<Response, Problem> {
+    let status = StatusCode::from_u16(answer.status).map_err(Problem::internal)?;
+    let media_type =
+        if status.is_success() { MEDIA_TYPE } else { chassis::problem::MEDIA_TYPE };
+    let mut response = (status, [(CONTENT_TYPE, media_type)], answer.body).into_response();
+    if let Some(location) = answer.location {
+        let location = HeaderValue::try_from(location).map_err(Problem::internal)?;
+        response.headers_mut().insert(LOCATION, location);
+    }
+    Ok(response)
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Database(error) => Self::unavailable(error),
+            StoreError::Conflict(_) => Self::request_in_progress().caused_by(error),
+            StoreError::Event(error) => Self::internal(error),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What other services tell order. The consumer owns the transaction of each message.
+
+use contracts::inventory::{
+    PriceChanged, ProductChanged, ProductListed, StockRejected, StockReplenished,
+};
+use contracts::payment::{PaymentCaptured, PaymentDeclined};
+use messaging::{Handler, HandlerError, HandlerResult, Handlers, Received, Tx};
+use uuid::Uuid;
+
+use crate::application::follow_product::{FollowProductError, follow_product};
+use crate::application::ports::{Product, ProductChange, StoreError};
+use crate::application::settle_order::{SettleOrderError, Verdict, settle_order};
+use crate::domain::order::CancelReason;
+use crate::store;
+
+/// What order listens to.
+pub fn handlers() -> Handlers {
+    Handlers::new()
+        .on::<StockRejected>(Settlement)
+        .on::<PaymentCaptured>(Settlement)
+        .on::<PaymentDeclined>(Settlement)
+        // All types of `product/<sku>`, so that their versions have no gap.
+        .on_ordered::<ProductListed>(Catalogue)
+        .on_ordered::<PriceChanged>(Catalogue)
+        .on_ordered::<ProductChanged>(Catalogue)
+        .on_ordered::<StockReplenished>(Catalogue)
+}
+
+/// Ends orders.
+struct Settlement;
+
+impl Handler<StockRejected> for Settlement {
+    async fn handle(&self, tx: &mut Tx, event: Received<StockRejected>) -> HandlerResult {
+        settle(tx, event.data.order_id, Verdict::Impossible(CancelReason::OutOfStock)).await
+    }
+}
+
+impl Handler<PaymentDeclined> for Settlement {
+    async fn handle(&self, tx: &mut Tx, event: Received<PaymentDeclined>) -> HandlerResult {
+        settle(tx, event.data.order_id, Verdict::Impossible(CancelReason::PaymentDeclined)).await
+    }
+}
+
+impl Handler<PaymentCaptured> for Settlement {
+    async fn handle(&self, tx: &mut Tx, event: Received<PaymentCaptured>) -> HandlerResult {
+        settle(tx, event.data.order_id, Verdict::Paid).await
+    }
+}
+
+async fn settle(tx: &mut Tx, order_id: Uuid, verdict: Verdict) -> HandlerResult {
+    let now = tx.now();
+    settle_order(&mut store(tx), order_id, verdict, now).await.map_err(|error| match error {
+        SettleOrderError::Unknown => HandlerError::UnknownAggregate,
+        SettleOrderError::Store(error) => error.into(),
+    })
+}
+
+/// Follows inventory's products.
+struct Catalogue;
+
+impl Handler<ProductListed> for Catalogue {
+    async fn handle(&self, tx: &mut Tx, event: Received<ProductListed>) -> HandlerResult {
+        let ProductListed { sku, name, unit_price, .. } = event.data;
+        let (currency, unit_price_minor) = (unit_price.currency.to_string(), unit_price.amount_minor);
+        follow(tx, ProductChange::Listed(Product { sku, name, currency, unit_price_minor })).await
+    }
+}
+
+impl Handler<PriceChanged> for Catalogue {
+    async fn handle(&self, tx: &mut Tx, event: Received<PriceChanged>) -> HandlerResult {
+        let PriceChanged { sku, unit_price } = event.data;
+        let (currency, unit_price_minor) = (unit_price.currency.to_string(), unit_price.amount_minor);
+        follow(tx, ProductChange::Repriced { sku, currency, unit_price_minor }).await
+    }
+}
+
+impl Handler<ProductChanged> for Catalogue {
+    async fn handle(&self, tx: &mut Tx, event: Received<ProductChanged>) -> HandlerResult {
+        let ProductChanged { sku, name, .. } = event.data;
+        follow(tx, ProductChange::Renamed { sku, name }).await
+    }
+}
+
+impl Handler<StockReplenished> for Catalogue {
+    /// The catalogue knows no stock; it only must not miss the version.
+    async fn handle(&self, _: &mut Tx, _: Received<StockReplenished>) -> HandlerResult {
+        Ok(())
+    }
+}
+
+async fn follow(tx: &mut Tx, change: ProductChange) -> HandlerResult {
+    follow_product(&mut store(tx), change).await.map_err(|error| match error {
+        FollowProductError::Unknown => HandlerError::UnknownAggregate,
+        FollowProductError::Store(error) => error.into(),
+    })
+}
+
+impl From<StoreError> for HandlerError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Database(error) => Self::Database(error),
+            StoreError::Event(error) => error.into(),
+            conflict @ StoreError::Conflict(_) => Self::Transient(conflict.into()),
+        }
+    }
+}
