@@ -1,0 +1,167 @@
+//! Servers of a test's own, for tests that kill them.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use sandbox::postgres::Postgres;
+use sandbox::rabbitmq::{RabbitMq, RabbitOptions, RabbitPorts};
+
+use crate::database::Database;
+use crate::eventually;
+use crate::guard::Guard;
+use crate::management::Management;
+use crate::servers::{private_folder, start_postgres};
+use crate::vhost::Vhost;
+use crate::must;
+
+/// The broker writes the names of new quorum queues within half a second.
+const RECORDED_WITHIN: Duration = Duration::from_secs(10);
+
+/// A broker of the test's own. Starting it takes about 5 s. It ends and is wiped when dropped.
+#[derive(Debug)]
+pub struct Broker {
+    rabbit: RabbitMq,
+    _guard: Guard,
+}
+
+impl Broker {
+    /// Starts a broker.
+    ///
+    /// # Panics
+    /// When it cannot be started, with the reason and the fix.
+    pub async fn private() -> Self {
+        must("cannot start a broker", Self::start().await)
+    }
+
+    async fn start() -> Result<Self> {
+        let guard = private_folder()?;
+        let folder = guard.folder().join("rabbitmq");
+        let rabbit = RabbitMq::start(RabbitOptions::for_tests(folder, RabbitPorts::free()?)).await?;
+        Ok(Self { rabbit, _guard: guard })
+    }
+
+    /// A new vhost on this broker.
+    ///
+    /// # Panics
+    /// When the broker does not answer.
+    pub async fn vhost(&self) -> Vhost {
+        let rabbit = &self.rabbit;
+        must("cannot make a vhost", Vhost::on(self.management(), |name| rabbit.url(name)).await)
+    }
+
+    /// The management API of this broker.
+    #[must_use]
+    pub fn management(&self) -> Management {
+        must("a wrong management address", Management::new(&self.rabbit.management_url()))
+    }
+
+    /// The process id of the node, to freeze it and let it go on with [`process`](crate::process).
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.rabbit.pid()
+    }
+
+    /// Ends the broker at once (SIGKILL); its data stays. Quorum queues that were declared a moment ago
+    /// would come back empty ([`RabbitMq::queues_are_recorded`]), so it waits for them first.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub async fn kill(&mut self) {
+        eventually(RECORDED_WITHIN, || async { self.rabbit.queues_are_recorded() }).await;
+        must("cannot kill the broker", self.rabbit.kill().map_err(Into::into));
+    }
+
+    /// Stops the broker in order; its data stays.
+    ///
+    /// # Panics
+    /// When it does not stop.
+    pub async fn stop(&mut self) {
+        must("cannot stop the broker", self.rabbit.stop().await.map_err(Into::into));
+    }
+
+    /// Starts the broker again, with its data, and waits until it takes connections.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn restart(&mut self) {
+        must("cannot start the broker again", self.rabbit.restart().await.map_err(Into::into));
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.rabbit.kill_all();
+    }
+}
+
+/// A Postgres of the test's own. It ends and is wiped when dropped.
+#[derive(Debug)]
+pub struct PrivatePostgres {
+    postgres: Postgres,
+    _guard: Guard,
+}
+
+impl PrivatePostgres {
+    /// Starts a Postgres.
+    ///
+    /// # Panics
+    /// When it cannot be started, with the reason and the fix.
+    pub async fn start() -> Self {
+        must("cannot start a Postgres", Self::try_start().await)
+    }
+
+    pub(crate) async fn try_start() -> Result<Self> {
+        let guard = private_folder()?;
+        Ok(Self { postgres: start_postgres(guard.folder()).await?, _guard: guard })
+    }
+
+    /// A new, migrated database on this server, as [`Database::new`].
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn database(&self, name: &str) -> Database {
+        must("cannot make a database", Database::on(|database| self.url(database), name, false).await)
+    }
+
+    /// The address of a database, with the superuser's name and password.
+    #[must_use]
+    pub fn url(&self, database: &str) -> String {
+        self.postgres.url(database)
+    }
+
+    /// The process id of the server, to freeze it and let it go on with [`process`](crate::process).
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.postgres.pid()
+    }
+
+    /// Ends the server and all its backends at once (SIGKILL); its data stays.
+    ///
+    /// # Panics
+    /// When they do not end.
+    pub fn kill(&mut self) {
+        must("cannot kill Postgres", self.postgres.kill().map_err(Into::into));
+    }
+
+    /// Stops the server in order; its data stays.
+    ///
+    /// # Panics
+    /// When it does not stop.
+    pub async fn stop(&mut self) {
+        must("cannot stop Postgres", self.postgres.stop().await.map_err(Into::into));
+    }
+
+    /// Starts the server again, with its data, and waits until it takes connections.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn restart(&mut self) {
+        must("cannot start Postgres again", self.postgres.restart().await.map_err(Into::into));
+    }
+}
+
+impl Drop for PrivatePostgres {
+    fn drop(&mut self) {
+        let _ = self.postgres.kill();
+    }
+}
