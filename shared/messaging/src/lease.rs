@@ -49,12 +49,17 @@ impl Leases {
     /// Whether what was handed out still holds. A process that was stopped for longer than the term
     /// must not publish what it claimed before.
     pub(crate) fn hold(&self) -> bool {
-        self.renewed.is_some_and(|at| at.elapsed() < TERM)
+        !self.pool.is_absent() && self.renewed.is_some_and(|at| at.elapsed() < TERM)
     }
 
     /// The partitions that may be published now. Asks the database when the leases are
     /// due; when it does not answer, nothing is held.
     pub(crate) async fn keep(&mut self) -> Result<Partitions, sqlx::Error> {
+        if self.pool.is_absent() {
+            (self.owned, self.renewed) = (Partitions::default(), None);
+            self.pool.set_owned(self.owned);
+            return Ok(self.owned);
+        }
         let age = self.renewed.map(|at| at.elapsed());
         if age.is_none_or(|age| age >= RENEW) {
             let begun = Instant::now();
@@ -99,7 +104,8 @@ impl Leases {
 
     async fn read(&self) -> Result<(Vec<Lease>, Vec<Instance>), sqlx::Error> {
         let rows = sqlx::query!(
-            r#"select partition, owner, expires_at,
+            r#"select partition, owner,
+                greatest(expires_at, to_timestamp(0)) as "expires_at!",
                 array(select messaging.live_instances()) as "live!: Vec<i32>"
             from messaging.partition_lease order by partition"#
         )

@@ -1,7 +1,7 @@
 //! A service's database together with who publishes from it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use envelope::signature::Signer;
 use envelope::{Clock, Identity};
@@ -26,6 +26,7 @@ struct Inner {
     outbox_written: Signal,
     wake_others: Signal,
     owned: AtomicU32,
+    absent: AtomicBool,
 }
 
 /// The number of this process among all that share the database, for leases.
@@ -69,6 +70,7 @@ impl Pool {
             outbox_written: Signal::new(),
             wake_others: Signal::new(),
             owned: AtomicU32::new(0),
+            absent: AtomicBool::new(false),
         }))
     }
 
@@ -113,6 +115,17 @@ impl Pool {
     /// Given when rows were written that another replica's relay has to publish.
     pub(crate) fn wake_others(&self) -> &Signal {
         &self.0.wake_others
+    }
+
+    /// Whether this process shows itself to the others. While it wants to and cannot, they may take
+    /// over what it holds, so it must hold nothing.
+    pub(crate) fn set_absent(&self, absent: bool) {
+        self.0.absent.store(absent, Ordering::Release);
+        self.0.outbox_written.notify();
+    }
+
+    pub(crate) fn is_absent(&self) -> bool {
+        self.0.absent.load(Ordering::Acquire)
     }
 
     /// The partitions that this process's relay publishes.

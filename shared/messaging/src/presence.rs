@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use sqlx::postgres::PgListener;
+use sqlx::PgPool;
+use sqlx::postgres::{PgListener, PgPoolOptions};
 use tokio_util::sync::CancellationToken;
 
 use crate::pool::Pool;
@@ -27,6 +28,7 @@ pub struct Presence {
 impl Presence {
     /// The presence of this process in `pool`'s database.
     pub fn new(pool: Pool) -> Self {
+        pool.set_absent(true);
         Self { pool }
     }
 
@@ -35,7 +37,9 @@ impl Presence {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
         let listening = async {
             loop {
-                match self.session(&mut backoff).await {
+                let ended = self.session(&mut backoff).await;
+                self.pool.set_absent(true);
+                match ended {
                     Ok(()) => tracing::debug!("presence session ended; opening another"),
                     Err(error) => tracing::debug!(%error, "presence session failed"),
                 }
@@ -49,9 +53,18 @@ impl Presence {
         }
     }
 
-    /// One session, until it is lost.
+    /// One session, on a connection that is closed after it: back in the pool, it would go on
+    /// holding the lock.
     async fn session(&self, backoff: &mut Backoff) -> Result<(), sqlx::Error> {
-        let mut listener = PgListener::connect_with(self.pool.pg()).await?;
+        let options = self.pool.pg().connect_options().as_ref().clone();
+        let own = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
+        let ended = self.listen(&own, backoff).await;
+        own.close().await;
+        ended
+    }
+
+    async fn listen(&self, own: &PgPool, backoff: &mut Backoff) -> Result<(), sqlx::Error> {
+        let mut listener = PgListener::connect_with(own).await?;
         // A reconnect of its own would come back without the lock.
         listener.eager_reconnect(false);
         sqlx::query("select pg_advisory_lock($1, $2)")
@@ -61,7 +74,7 @@ impl Presence {
             .await?;
         listener.listen(CHANNEL).await?;
         backoff.reset();
-        self.pool.outbox_written().notify();
+        self.pool.set_absent(false);
         while listener.try_recv().await?.is_some() {
             self.pool.outbox_written().notify();
         }

@@ -125,7 +125,10 @@ pub(crate) trait Doing<T> {
 
 impl<T> Doing<T> for io::Result<T> {
     fn doing(self, what: &str, path: &Path) -> Result<T, ServerError> {
-        self.map_err(|source| ServerError::Io { doing: format!("{what} {}", path.display()), source })
+        self.map_err(|source| ServerError::Io {
+            doing: format!("{what} {}", path.display()),
+            source,
+        })
     }
 }
 

@@ -66,14 +66,17 @@ pub fn holder_of(port: u16) -> Option<Holder> {
     let sockets: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
         .filter_map(|table| fs::read_to_string(table).ok())
-        .flat_map(|table| table.lines().filter_map(|line| listening_on(line, port)).collect::<Vec<_>>())
+        .flat_map(|table| {
+            table.lines().filter_map(|line| listening_on(line, port)).collect::<Vec<_>>()
+        })
         .map(|inode| format!("socket:[{inode}]"))
         .collect();
     if sockets.is_empty() {
         return None;
     }
     process::pids().find_map(|pid| {
-        let holds = open_files(pid).any(|file| sockets.iter().any(|s| file.as_os_str() == s.as_str()));
+        let holds =
+            open_files(pid).any(|file| sockets.iter().any(|s| file.as_os_str() == s.as_str()));
         holds.then(|| Holder { pid, name: process::name_of(pid).unwrap_or_else(|| "?".into()) })
     })
 }

@@ -89,7 +89,10 @@ pub fn user_id() -> u32 {
 }
 
 /// The folders in which programs are looked for.
-#[expect(clippy::disallowed_methods, reason = "no setting of ours: where the system has its programs")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "no setting of ours: where the system has its programs"
+)]
 pub(crate) fn search_path() -> OsString {
     std::env::var_os("PATH").unwrap_or_default()
 }

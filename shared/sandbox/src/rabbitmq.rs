@@ -172,7 +172,10 @@ impl RabbitMq {
     pub fn url(&self, vhost: &str) -> String {
         let (user, password) = &self.options.user;
         let vhost = vhost.replace('%', "%25").replace('/', "%2f");
-        format!("amqp://{user}:{password}@127.0.0.1:{}/{vhost}?heartbeat=10", self.options.ports.amqp)
+        format!(
+            "amqp://{user}:{password}@127.0.0.1:{}/{vhost}?heartbeat=10",
+            self.options.ports.amqp
+        )
     }
 
     /// The address of the management API, with the administrator's name and password, no slash at the

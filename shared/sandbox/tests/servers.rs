@@ -30,8 +30,12 @@ impl Drop for Folder {
 
 async fn notes(postgres: &Postgres) -> Vec<String> {
     let mut connection = PgConnection::connect(&postgres.url("postgres")).await.unwrap();
-    sqlx::query("create table if not exists note (text text)").execute(&mut connection).await.unwrap();
-    let notes = sqlx::query_scalar("select text from note").fetch_all(&mut connection).await.unwrap();
+    sqlx::query("create table if not exists note (text text)")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    let notes =
+        sqlx::query_scalar("select text from note").fetch_all(&mut connection).await.unwrap();
     sqlx::query("insert into note values ('kept')").execute(&mut connection).await.unwrap();
     notes
 }

@@ -7,8 +7,8 @@ use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use crate::migrations::Migrations;
-use crate::{must, unique};
 use crate::servers::Servers;
+use crate::{must, unique};
 
 /// One lock for all templates: making one takes a moment and happens once per change of a migration.
 const MAKING_A_TEMPLATE: i64 = 0x7465_6d70_6c61_7465;
@@ -132,10 +132,11 @@ async fn make_template(
     migrations: &Migrations,
 ) -> Result<()> {
     sqlx::query("select pg_advisory_lock($1)").bind(MAKING_A_TEMPLATE).execute(&mut *admin).await?;
-    let made: bool = sqlx::query_scalar("select exists(select 1 from pg_database where datname = $1)")
-        .bind(template)
-        .fetch_one(&mut *admin)
-        .await?;
+    let made: bool =
+        sqlx::query_scalar("select exists(select 1 from pg_database where datname = $1)")
+            .bind(template)
+            .fetch_one(&mut *admin)
+            .await?;
     // Under another name until it is whole, so that nobody clones half of it.
     let unfinished = unique("unfinished_");
     if !made {
@@ -143,7 +144,10 @@ async fn make_template(
         migrations.run(&url_of(&unfinished)).await?;
         run(admin, format!("alter database {unfinished} rename to {template}")).await?;
     }
-    sqlx::query("select pg_advisory_unlock($1)").bind(MAKING_A_TEMPLATE).execute(&mut *admin).await?;
+    sqlx::query("select pg_advisory_unlock($1)")
+        .bind(MAKING_A_TEMPLATE)
+        .execute(&mut *admin)
+        .await?;
     Ok(())
 }
 

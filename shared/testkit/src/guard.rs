@@ -53,8 +53,8 @@ pub(crate) struct Guard {
 
 impl Guard {
     /// Guards a folder, which it creates.
-    pub(crate) fn new(folder: PathBuf) -> io::Result<Self> {
-        std::fs::create_dir_all(&folder)?;
+    pub(crate) fn new(folder: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(folder)?;
         // The path as the system shows it for a process that works there.
         let folder = folder.canonicalize()?;
         let mut command = shell(UNTIL_PARENT_ENDS);
@@ -78,7 +78,12 @@ impl Drop for Guard {
 /// touched for `idle`. Outlives this process.
 pub(crate) fn wipe_when_idle(folder: &Path, home: &Path, idle: Duration) -> io::Result<()> {
     let mut command = shell(UNTIL_IDLE);
-    command.arg(folder).arg(home).arg(idle.as_secs_f64().to_string()).stdin(Stdio::null()).spawn()?;
+    command
+        .arg(folder)
+        .arg(home)
+        .arg(idle.as_secs_f64().to_string())
+        .stdin(Stdio::null())
+        .spawn()?;
     Ok(())
 }
 

@@ -21,12 +21,15 @@ pub use eventually::{Observation, eventually};
 pub use management::{Management, QueueFigures};
 pub use private::{Broker, PrivatePostgres};
 pub use sandbox::ports::free_port;
-pub use sandbox::process;
+pub use sandbox::{gateway, otlp, process, smtp};
 pub use servers::Servers;
 pub use vhost::Vhost;
 
 /// A name that no other test has.
-#[expect(clippy::disallowed_methods, reason = "a test cannot choose what must differ from all others")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test cannot choose what must differ from all others"
+)]
 pub(crate) fn unique(prefix: &str) -> String {
     format!("{prefix}{}", uuid::Uuid::new_v4().simple())
 }

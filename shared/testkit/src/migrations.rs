@@ -81,7 +81,11 @@ impl Migrations {
 
 async fn read_folder(name: &str) -> Result<Migrator> {
     let folder = workspace_root().join("migrations").join(name);
-    ensure!(folder.is_dir(), "there are no migrations for a database {name}: no {}", folder.display());
+    ensure!(
+        folder.is_dir(),
+        "there are no migrations for a database {name}: no {}",
+        folder.display()
+    );
     let migrator = Migrator::new(folder.as_path()).await;
     migrator.with_context(|| format!("read {}", folder.display()))
 }

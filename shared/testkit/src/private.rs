@@ -1,21 +1,22 @@
 //! Servers of a test's own, for tests that kill them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use sandbox::postgres::Postgres;
 use sandbox::rabbitmq::{RabbitMq, RabbitOptions, RabbitPorts};
 
 use crate::database::Database;
-use crate::eventually;
 use crate::guard::Guard;
 use crate::management::Management;
+use crate::must;
 use crate::servers::{private_folder, start_postgres};
 use crate::vhost::Vhost;
-use crate::must;
 
 /// The broker writes the names of new quorum queues within half a second.
 const RECORDED_WITHIN: Duration = Duration::from_secs(10);
+/// Between two looks whether it has.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// A broker of the test's own. Starting it takes about 5 s. It ends and is wiped when dropped.
 #[derive(Debug)]
@@ -36,7 +37,8 @@ impl Broker {
     async fn start() -> Result<Self> {
         let guard = private_folder()?;
         let folder = guard.folder().join("rabbitmq");
-        let rabbit = RabbitMq::start(RabbitOptions::for_tests(folder, RabbitPorts::free()?)).await?;
+        let rabbit =
+            RabbitMq::start(RabbitOptions::for_tests(folder, RabbitPorts::free()?)).await?;
         Ok(Self { rabbit, _guard: guard })
     }
 
@@ -62,12 +64,16 @@ impl Broker {
     }
 
     /// Ends the broker at once (SIGKILL); its data stays. Quorum queues that were declared a moment ago
-    /// would come back empty ([`RabbitMq::queues_are_recorded`]), so it waits for them first.
+    /// would come back empty ([`RabbitMq::queues_are_recorded`]), so it waits for them first, and blocks
+    /// for up to half a second.
     ///
     /// # Panics
     /// When it does not end.
-    pub async fn kill(&mut self) {
-        eventually(RECORDED_WITHIN, || async { self.rabbit.queues_are_recorded() }).await;
+    pub fn kill(&mut self) {
+        let deadline = Instant::now() + RECORDED_WITHIN;
+        while !self.rabbit.queues_are_recorded() && Instant::now() < deadline {
+            std::thread::sleep(LOOK);
+        }
         must("cannot kill the broker", self.rabbit.kill().map_err(Into::into));
     }
 
@@ -120,7 +126,10 @@ impl PrivatePostgres {
     /// # Panics
     /// When it cannot be made.
     pub async fn database(&self, name: &str) -> Database {
-        must("cannot make a database", Database::on(|database| self.url(database), name, false).await)
+        must(
+            "cannot make a database",
+            Database::on(|database| self.url(database), name, false).await,
+        )
     }
 
     /// The address of a database, with the superuser's name and password.

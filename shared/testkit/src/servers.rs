@@ -90,13 +90,19 @@ impl Servers {
         for url in [&self.postgres, &self.amqp, &self.management] {
             let address = authority(url).rsplit('@').next().unwrap_or_default();
             let connect = tokio::net::TcpStream::connect(address.to_owned());
-            all &= tokio::time::timeout(Duration::from_secs(5), connect).await.is_ok_and(|c| c.is_ok());
+            all &= tokio::time::timeout(Duration::from_secs(5), connect)
+                .await
+                .is_ok_and(|c| c.is_ok());
         }
         all
     }
 
     fn from_env() -> Option<Self> {
-        Some(Self { postgres: env(POSTGRES_URL)?, amqp: env(AMQP_URL)?, management: env(MANAGEMENT_URL)? })
+        Some(Self {
+            postgres: env(POSTGRES_URL)?,
+            amqp: env(AMQP_URL)?,
+            management: env(MANAGEMENT_URL)?,
+        })
     }
 }
 
@@ -117,7 +123,7 @@ pub(crate) async fn start_postgres(folder: &Path) -> Result<Postgres> {
 /// A new folder that the servers' accounts can reach and that ends with this process.
 pub(crate) fn private_folder() -> Result<Guard> {
     let folder = data_root(&std::env::temp_dir().join(unique("tidings-test-"))).path;
-    Guard::new(folder).context("cannot guard the folder of private servers")
+    Guard::new(&folder).context("cannot guard the folder of private servers")
 }
 
 #[expect(clippy::disallowed_methods, reason = "the testkit's own switches have their home here")]

@@ -27,7 +27,8 @@ struct State {
 /// The running pair, or a new one.
 pub(crate) async fn join_or_start() -> Result<Servers> {
     let home = home_folder()?;
-    let idle = env("TESTKIT_IDLE_SECONDS").and_then(|s| s.parse().ok()).map_or(IDLE, Duration::from_secs);
+    let idle =
+        env("TESTKIT_IDLE_SECONDS").and_then(|s| s.parse().ok()).map_or(IDLE, Duration::from_secs);
     let lock = lock(&home).await?;
     keep_touching(&home, idle)?;
     let servers = match read_state(&home).await {
@@ -49,7 +50,9 @@ fn home_folder() -> Result<PathBuf> {
 /// Only one process starts servers; the others wait for it.
 async fn lock(home: &Path) -> Result<File> {
     let file = File::create(home.join("lock"))?;
-    tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await?.context("lock the servers")
+    tokio::task::spawn_blocking(move || file.lock().map(|()| file))
+        .await?
+        .context("lock the servers")
 }
 
 /// From now until this process ends, by a thread, as a test may block its runtime.

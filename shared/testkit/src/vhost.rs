@@ -69,7 +69,8 @@ impl Vhost {
     /// # Panics
     /// When the broker does not answer.
     pub async fn queue(&self, queue: &str) -> Option<QueueFigures> {
-        let answer = self.call("read a queue", Method::GET, &["queues", &self.name, queue], None).await?;
+        let answer =
+            self.call("read a queue", Method::GET, &["queues", &self.name, queue], None).await?;
         Some(must("the figures of a queue", serde_json::from_value(answer).map_err(Into::into)))
     }
 
@@ -84,10 +85,12 @@ impl Vhost {
 
     async fn ask_depth(&self, queue: &str) -> Result<Option<u32>> {
         const NOT_FOUND: u16 = 404;
-        let connection = Connection::connect(&self.amqp_url, ConnectionProperties::default()).await?;
+        let connection =
+            Connection::connect(&self.amqp_url, ConnectionProperties::default()).await?;
         let channel = connection.create_channel().await?;
         let passive = QueueDeclareOptions { passive: true, ..Default::default() };
-        let answer = match channel.queue_declare(queue.into(), passive, FieldTable::default()).await {
+        let answer = match channel.queue_declare(queue.into(), passive, FieldTable::default()).await
+        {
             Ok(found) => Ok(Some(found.message_count())),
             Err(error) => match error.kind() {
                 lapin::ErrorKind::ProtocolError(e) if e.get_id() == NOT_FOUND => Ok(None),
@@ -154,7 +157,8 @@ impl Vhost {
     /// When the broker does not answer.
     pub async fn close_all_connections(&self) -> usize {
         let path = ["vhosts", &self.name, "connections"];
-        let open = names_in(self.call("list the connections", Method::GET, &path, None).await.as_ref());
+        let open =
+            names_in(self.call("list the connections", Method::GET, &path, None).await.as_ref());
         for name in &open {
             self.call("close a connection", Method::DELETE, &["connections", name], None).await;
         }

@@ -151,7 +151,7 @@ async fn a_private_broker_is_killed_without_harm_to_the_shared_one() {
     let (_connection, sender) = channel(vhost.amqp_url()).await;
     declare_quorum_queue(&sender, "work").await;
     assert!(publish(&sender, "", "work").await);
-    broker.kill().await;
+    broker.kill();
     assert!(Connection::connect(vhost.amqp_url(), ConnectionProperties::default()).await.is_err());
     let (_shared, _) = channel(shared.amqp_url()).await;
     broker.restart().await;

@@ -75,8 +75,10 @@ async fn many_processes_share_one_pair_that_ends_after_the_last_one() {
 
     let output = home.test_process("uses_the_shared_servers").output().unwrap();
     assert_ne!(server_line(&output), servers[0], "a new pair for whoever comes after the end");
-    eventually(SOON, || async { std::fs::read_dir(&home.0).unwrap().all(|e| !e.unwrap().path().is_dir()) })
-        .await;
+    eventually(SOON, || async {
+        std::fs::read_dir(&home.0).unwrap().all(|e| !e.unwrap().path().is_dir())
+    })
+    .await;
 }
 
 fn testkit(arguments: &[&str]) -> Command {

@@ -32,7 +32,12 @@ pub(super) fn create(
     let out = fs::File::create(&log).doing("create", &log)?;
     let err = out.try_clone().doing("create", &log)?;
     let mut command = clean_command(initdb, &options.dir, account);
-    command.arg("-D").arg(&unfinished).args(["-U", &options.superuser.0]).arg("--pwfile").arg(&secret);
+    command
+        .arg("-D")
+        .arg(&unfinished)
+        .args(["-U", &options.superuser.0])
+        .arg("--pwfile")
+        .arg(&secret);
     command.args(["--auth=scram-sha-256", "--encoding=UTF8", "--no-instructions"]);
     // Byte order for every comparison, the same on all machines; macOS has no C.UTF-8.
     command.arg(if cfg!(target_os = "macos") { "--locale=C" } else { "--locale=C.UTF-8" });

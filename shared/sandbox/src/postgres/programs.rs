@@ -39,7 +39,9 @@ pub fn find_programs() -> Result<Programs, ServerError> {
     let newest = all.into_iter().max_by_key(|programs| programs.major);
     let fix = || install_fix("postgresql", "postgresql@17");
     match newest {
-        None => Err(ServerError::NotInstalled { what: super::WHAT, needed: NEEDED_TEXT, fix: fix() }),
+        None => {
+            Err(ServerError::NotInstalled { what: super::WHAT, needed: NEEDED_TEXT, fix: fix() })
+        }
         Some(found) if found.major < NEEDED => Err(ServerError::TooOld {
             what: super::WHAT,
             found: found.major.to_string(),
@@ -91,6 +93,7 @@ fn below(parent: &str, prefix: &str, last: &str) -> Vec<PathBuf> {
 fn major_of(bin: &Path) -> Option<u32> {
     let output = Command::new(bin.join("postgres")).arg("--version").output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
-    let version = text.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
+    let version =
+        text.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
     version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }

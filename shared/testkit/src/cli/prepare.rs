@@ -92,8 +92,12 @@ fn read(folder: &Path) -> Result<Queries> {
     Ok(queries)
 }
 
-fn differences<'a>(committed: &'a Queries, fresh: &'a Queries) -> BTreeMap<&'a String, &'static str> {
-    let gone = committed.keys().filter(|file| !fresh.contains_key(*file)).map(|file| (file, "gone"));
+fn differences<'a>(
+    committed: &'a Queries,
+    fresh: &'a Queries,
+) -> BTreeMap<&'a String, &'static str> {
+    let gone =
+        committed.keys().filter(|file| !fresh.contains_key(*file)).map(|file| (file, "gone"));
     let other = fresh.iter().filter_map(|(file, text)| match committed.get(file) {
         None => Some((file, "new")),
         Some(before) if before != text => Some((file, "changed")),

@@ -70,6 +70,9 @@ async fn make(connection: &Connection, queue: Queue) -> Result<Vec<String>, Tran
 }
 
 fn queues(topology: &Topology) -> Vec<Queue> {
+    if topology.bindings.is_empty() {
+        return Vec::new();
+    }
     let work = topology.work_queue();
     let dead = topology.dead_letter_queue();
     let mut bindings: Vec<(&'static str, String)> =

@@ -1,0 +1,82 @@
+//! What the use cases need stored.
+
+use std::collections::HashMap;
+use std::future::Future;
+
+use uuid::Uuid;
+
+use crate::domain::product::Product;
+use crate::domain::reservation::{Line, Reservation};
+
+/// A store that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Somebody else changed the same row since it was read.
+    #[error("{0} was changed by someone else")]
+    Conflict(String),
+    /// The database refused or is away.
+    #[error("database error")]
+    Database(#[from] sqlx::Error),
+    /// An event could not be written.
+    #[error("event cannot be written")]
+    Event(#[from] envelope::EncodeError),
+}
+
+/// Products. Saving one also publishes what happened to it, and notes how its stock moved.
+pub trait Products: Send {
+    /// The product, locked against others until the transaction ends.
+    fn product(
+        &mut self,
+        sku: &str,
+    ) -> impl Future<Output = Result<Option<Product>, StoreError>> + Send;
+    /// Stores a new product. False, and nothing done, when there is one of this SKU.
+    fn add_product(
+        &mut self,
+        product: Product,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    /// Stores what happened to the product.
+    fn save_product(
+        &mut self,
+        product: Product,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// Reservations. Saving one also publishes what happened to it.
+pub trait Reservations: Send {
+    /// The reservation of an order, locked against others until the transaction ends.
+    fn reservation(
+        &mut self,
+        order_id: Uuid,
+    ) -> impl Future<Output = Result<Option<Reservation>, StoreError>> + Send;
+    /// Stores a new reservation. False, and nothing done, when the order has one.
+    fn add_reservation(
+        &mut self,
+        reservation: Reservation,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    /// Stores what happened to the reservation.
+    fn save_reservation(
+        &mut self,
+        reservation: Reservation,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// Pieces of products. Products are always locked in the order of their SKUs, so that no two
+/// transactions wait for each other.
+pub trait Stock: Send {
+    /// The free pieces of these SKUs, of those that are known, locked against others until the
+    /// transaction ends.
+    fn lock_free(
+        &mut self,
+        skus: &[String],
+    ) -> impl Future<Output = Result<HashMap<String, i64>, StoreError>> + Send;
+    /// Sets free pieces aside: all lines or an error.
+    fn set_aside(&mut self, lines: &[Line]) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Frees what was set aside.
+    fn set_free(&mut self, lines: &[Line]) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Takes what was set aside for an order out of the warehouse.
+    fn take_out(
+        &mut self,
+        order_id: Uuid,
+        lines: &[Line],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+}

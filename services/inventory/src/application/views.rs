@@ -1,0 +1,28 @@
+//! What clients see of stock and reservations.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+/// The stock of a product.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the columns of the product table")]
+pub struct StockView {
+    pub sku: String,
+    pub on_hand: i64,
+    pub reserved: i64,
+}
+
+/// A reservation, with its lines in two lists side by side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the columns of the reservation and line tables")]
+pub struct ReservationView {
+    pub order_id: Uuid,
+    pub status: String,
+    pub amount_minor: Option<i64>,
+    pub currency: Option<String>,
+    pub version: i32,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+    pub skus: Vec<String>,
+    pub quantities: Vec<i64>,
+}

@@ -1,0 +1,5 @@
+//! The rules: pure, without clock, I/O or async.
+
+pub mod money;
+pub mod product;
+pub mod reservation;

@@ -1,0 +1,96 @@
+//! Pieces set aside, freed and taken out, in Postgres.
+
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
+use super::Store;
+use crate::application::ports::{Stock, StoreError};
+use crate::domain::reservation::Line;
+
+impl Stock for Store<'_> {
+    async fn lock_free(&mut self, skus: &[String]) -> Result<HashMap<String, i64>, StoreError> {
+        let rows = sqlx::query!(
+            r#"select sku, on_hand - reserved as "free!" from products where sku = any($1)
+            order by sku for update"#,
+            skus,
+        )
+        .fetch_all(self.0.conn())
+        .await?;
+        Ok(rows.into_iter().map(|row| (row.sku, row.free)).collect())
+    }
+
+    async fn set_aside(&mut self, lines: &[Line]) -> Result<(), StoreError> {
+        let (skus, quantities) = columns(lines);
+        let now = self.0.now();
+        let updated = sqlx::query!(
+            "update products p set reserved = reserved + l.quantity, updated_at = $3
+            from unnest($1::text[], $2::bigint[]) as l (sku, quantity)
+            where p.sku = l.sku and p.on_hand - p.reserved >= l.quantity",
+            &skus,
+            &quantities,
+            now,
+        )
+        .execute(self.0.conn())
+        .await?;
+        all_of(lines, updated.rows_affected())
+    }
+
+    async fn set_free(&mut self, lines: &[Line]) -> Result<(), StoreError> {
+        let (skus, quantities) = columns(lines);
+        let now = self.0.now();
+        // `locked` is there to lock in the order of the SKUs, which an update alone does not.
+        let updated = sqlx::query!(
+            "with locked as (
+                select p.sku, l.quantity
+                from products p join unnest($1::text[], $2::bigint[]) as l (sku, quantity)
+                    on p.sku = l.sku
+                order by p.sku for update of p
+            )
+            update products p set reserved = reserved - l.quantity, updated_at = $3
+            from locked l where p.sku = l.sku",
+            &skus,
+            &quantities,
+            now,
+        )
+        .execute(self.0.conn())
+        .await?;
+        all_of(lines, updated.rows_affected())
+    }
+
+    async fn take_out(&mut self, order_id: Uuid, lines: &[Line]) -> Result<(), StoreError> {
+        let (skus, quantities) = columns(lines);
+        let now = self.0.now();
+        let moved = sqlx::query!(
+            "with locked as (
+                select p.sku, l.quantity
+                from products p join unnest($1::text[], $2::bigint[]) as l (sku, quantity)
+                    on p.sku = l.sku
+                order by p.sku for update of p
+            ), gone as (
+                update products p set on_hand = on_hand - l.quantity,
+                    reserved = reserved - l.quantity, updated_at = $4
+                from locked l where p.sku = l.sku
+                returning p.sku, l.quantity
+            )
+            insert into stock_movements (sku, delta, kind, order_id, at)
+            select sku, -quantity, 'shipped', $3, $4 from gone",
+            &skus,
+            &quantities,
+            order_id,
+            now,
+        )
+        .execute(self.0.conn())
+        .await?;
+        all_of(lines, moved.rows_affected())
+    }
+}
+
+pub(super) fn columns(lines: &[Line]) -> (Vec<String>, Vec<i64>) {
+    lines.iter().map(|line| (line.sku.clone(), i64::from(line.quantity))).unzip()
+}
+
+/// All lines or none: fewer rows mean that what was decided on is not what is stored.
+fn all_of(lines: &[Line], rows: u64) -> Result<(), StoreError> {
+    if rows == lines.len() as u64 { Ok(()) } else { Err(StoreError::Conflict("stock".to_owned())) }
+}

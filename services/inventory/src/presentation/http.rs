@@ -1,0 +1,180 @@
+//! The HTTP API: parse, open a transaction, call the use case, commit, answer.
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use chassis::http::{Json, KeyedJson, Path, Query, RequestContext};
+use chassis::problem::{FieldError, Problem, code};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
+use http::{Method, StatusCode};
+use messaging::{Cause, Tx};
+use uuid::Uuid;
+
+use super::answers::{ProductBody, ReservationBody, StockBody, StockPage};
+use super::requests::{Arrival, ProductPut, StockQuery, is_sku};
+use crate::application::idempotency::{Answer, Answers, IdempotencyKey, Remembered};
+use crate::application::ports::StoreError;
+use crate::application::put_product::{Put, PutProductError, put_product};
+use crate::application::replenish::{ReplenishError, replenish};
+use crate::domain::product::ProductError;
+use crate::{App, store};
+
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+const MEDIA_TYPE: &str = "application/json";
+
+/// All routes.
+pub fn routes(app: App) -> Router {
+    Router::new()
+        .route("/products/{sku}", put(put_a_product))
+        .route("/stock", get(list_stock))
+        .route("/stock/{sku}", get(get_stock))
+        .route("/stock/{sku}/replenish", post(post_arrival))
+        .route("/reservations/{order_id}", get(get_reservation))
+        .route("/.well-known/event-keys", get(get_event_keys))
+        .with_state(app)
+}
+
+/// Lists a product (`201`) or makes it what the body says (`200`).
+async fn put_a_product(
+    State(app): State<App>,
+    RequestContext(context): RequestContext,
+    Path(sku): Path<String>,
+    Json(body): Json<ProductPut>,
+) -> Result<Response, Problem> {
+    let sku = checked(sku)?;
+    let description = body.into_description()?;
+    let cause = Cause::request(app.pool.new_id(), context);
+    let mut tx = Tx::begin(&app.pool, cause).await.map_err(StoreError::from)?;
+    let now = tx.now();
+    let put = put_product(&mut store(&mut tx), sku, description, now).await?;
+    tx.commit().await.map_err(StoreError::from)?;
+    Ok(match put {
+        Put::Listed(product) => {
+            let location = format!("/stock/{}", product.sku());
+            let body = Json(ProductBody::from(&product));
+            (StatusCode::CREATED, [(LOCATION, location)], body).into_response()
+        }
+        Put::Described(product) => Json(ProductBody::from(&product)).into_response(),
+    })
+}
+
+/// Takes in goods, once per key.
+async fn post_arrival(
+    State(app): State<App>,
+    RequestContext(context): RequestContext,
+    Path(sku): Path<String>,
+    request: KeyedJson<Arrival>,
+) -> Result<Response, Problem> {
+    let sku = checked(sku)?;
+    let scope = format!("{} /stock/{sku}/replenish", Method::POST);
+    let key = IdempotencyKey::new(scope, request.key.as_str(), &request.bytes);
+    let quantity = request.body.into_quantity()?;
+    let cause = Cause::request(app.pool.new_id(), context);
+    let mut tx = Tx::begin(&app.pool, cause).await.map_err(StoreError::from)?;
+    match store(&mut tx).remembered(&key).await? {
+        Remembered::Nothing => {}
+        Remembered::Answer(answer) => return replay(answer),
+        Remembered::Reused => return Err(Problem::idempotency_key_reused()),
+        Remembered::InProgress => return Err(Problem::request_in_progress()),
+    }
+    let now = tx.now();
+    let answer = match replenish(&mut store(&mut tx), &sku, quantity, now).await {
+        Ok(product) => {
+            let body = serde_json::to_vec(&StockBody::from(&product)).map_err(Problem::internal)?;
+            Answer { status: StatusCode::OK.as_u16(), location: None, body }
+        }
+        Err(ReplenishError::Unknown) => return Err(Problem::not_found()),
+        Err(ReplenishError::Store(error)) => return Err(error.into()),
+        // A refusal is an answer too: it is stored, and given again.
+        Err(ReplenishError::Rule(_)) => {
+            refused(&Problem::validation_failed([FieldError::new("/quantity", code::RANGE)]))
+        }
+    };
+    store(&mut tx).remember(&key, &answer).await?;
+    tx.commit().await.map_err(StoreError::from)?;
+    respond(answer)
+}
+
+async fn list_stock(
+    State(app): State<App>,
+    Query(query): Query<StockQuery>,
+) -> Result<Json<StockPage>, Problem> {
+    let (limit, after) = query.into_page()?;
+    // One more than asked for tells whether there is another page.
+    let found = app.queries.stock_behind(after.as_deref(), i64::from(limit) + 1).await;
+    Ok(Json(StockPage::new(found.map_err(Problem::unavailable)?, limit.into())))
+}
+
+async fn get_stock(
+    State(app): State<App>,
+    Path(sku): Path<String>,
+) -> Result<Json<StockBody>, Problem> {
+    let stock = app.queries.stock(&checked(sku)?).await.map_err(Problem::unavailable)?;
+    stock.map(|stock| Json(stock.into())).ok_or_else(Problem::not_found)
+}
+
+async fn get_reservation(
+    State(app): State<App>,
+    Path(order_id): Path<Uuid>,
+) -> Result<Json<ReservationBody>, Problem> {
+    let found = app.queries.reservation(order_id).await.map_err(Problem::unavailable)?;
+    found.map(|view| Json(view.into())).ok_or_else(Problem::not_found)
+}
+
+async fn get_event_keys(State(app): State<App>) -> Json<serde_json::Value> {
+    Json(app.event_keys)
+}
+
+/// A SKU that could be one; anything else names nothing.
+fn checked(sku: String) -> Result<String, Problem> {
+    if is_sku(&sku) { Ok(sku) } else { Err(Problem::not_found()) }
+}
+
+fn refused(problem: &Problem) -> Answer {
+    Answer { status: problem.status().as_u16(), location: None, body: problem.body() }
+}
+
+fn replay(answer: Answer) -> Result<Response, Problem> {
+    let mut response = respond(answer)?;
+    response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    Ok(response)
+}
+
+fn respond(answer: Answer) -> Result<Response, Problem> {
+    let status = StatusCode::from_u16(answer.status).map_err(Problem::internal)?;
+    let media_type =
+        if status.is_success() { MEDIA_TYPE } else { chassis::problem::MEDIA_TYPE };
+    let mut response = (status, [(CONTENT_TYPE, media_type)], answer.body).into_response();
+    if let Some(location) = answer.location {
+        let location = HeaderValue::try_from(location).map_err(Problem::internal)?;
+        response.headers_mut().insert(LOCATION, location);
+    }
+    Ok(response)
+}
+
+impl From<PutProductError> for Problem {
+    fn from(error: PutProductError) -> Self {
+        match error {
+            PutProductError::Rule(ProductError::BelowReserved) => Self::conflict(
+                "below_reserved",
+                "Below reserved",
+                "More pieces than that are set aside for orders.",
+            ),
+            PutProductError::Rule(ProductError::Overflow) => {
+                Self::validation_failed([FieldError::new("/on_hand", code::RANGE)])
+            }
+            PutProductError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Database(error) => Self::unavailable(error),
+            StoreError::Conflict(_) => Self::request_in_progress().caused_by(error),
+            StoreError::Event(error) => Self::internal(error),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What clients send, checked before anything is decided.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chassis::problem::{FieldErrors, Problem, code};
+use contracts::Currency;
+use serde::Deserialize;
+
+use crate::domain::money::Money;
+use crate::domain::product::Description;
+
+const MAX_NAME: usize = 200;
+const MAX_PAGE: u16 = 200;
+const USUAL_PAGE: u16 = 50;
+
+/// The body of `PUT /products/{sku}`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProductPut {
+    name: String,
+    unit_price: Price,
+    on_hand: i64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Price {
+    amount_minor: i64,
+    currency: String,
+}
+
+impl ProductPut {
+    /// The description, or everything that is wrong with it.
+    ///
+    /// # Errors
+    /// `422 validation_failed`, with a pointer per fault.
+    pub(super) fn into_description(self) -> Result<Description, Problem> {
+        let Self { name, unit_price: Price { amount_minor, currency }, on_hand } = self;
+        let mut faults = FieldErrors::default();
+        faults.check((1..=MAX_NAME).contains(&name.len()), "/name", code::LENGTH);
+        faults.check(!name.contains(char::is_control), "/name", code::CONTROL_CHARACTER);
+        faults.check(amount_minor >= 0, "/unit_price/amount_minor", code::RANGE);
+        faults.check(Currency::parse(&currency).is_ok(), "/unit_price/currency", "currency");
+        faults.check(on_hand >= 0, "/on_hand", code::RANGE);
+        let unit_price = Money::new(amount_minor, currency);
+        faults.into_result(Description { name, unit_price, on_hand })
+    }
+}
+
+/// The body of `POST /stock/{sku}/replenish`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Arrival {
+    quantity: i64,
+}
+
+impl Arrival {
+    /// Pieces that arrived, at least one.
+    ///
+    /// # Errors
+    /// `422 validation_failed`.
+    pub(super) fn into_quantity(self) -> Result<i64, Problem> {
+        let mut faults = FieldErrors::default();
+        faults.check(self.quantity >= 1, "/quantity", code::RANGE);
+        faults.into_result(self.quantity)
+    }
+}
+
+/// The query of `GET /stock`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StockQuery {
+    limit: Option<u16>,
+    cursor: Option<String>,
+}
+
+impl StockQuery {
+    /// How many, and the SKU behind which the page begins.
+    ///
+    /// # Errors
+    /// `422 validation_failed` for a limit out of range, `400 invalid_cursor`.
+    pub(super) fn into_page(self) -> Result<(u16, Option<String>), Problem> {
+        let limit = self.limit.unwrap_or(USUAL_PAGE);
+        let mut faults = FieldErrors::default();
+        faults.check((1..=MAX_PAGE).contains(&limit), "/limit", code::RANGE);
+        faults.into_result(())?;
+        let after = self.cursor.map(|cursor| sku_of(&cursor).ok_or_else(Problem::invalid_cursor));
+        Ok((limit, after.transpose()?))
+    }
+}
+
+/// The cursor of the page behind `sku`.
+pub(super) fn cursor_behind(sku: &str) -> String {
+    URL_SAFE_NO_PAD.encode(sku)
+}
+
+fn sku_of(cursor: &str) -> Option<String> {
+    let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
+    String::from_utf8(bytes).ok().filter(|sku| is_sku(sku))
+}
+
+/// Whether a text has the form of a SKU: 1 to 64 of `A-Z a-z 0-9 . _ -`.
+pub(super) fn is_sku(text: &str) -> bool {
+    let allowed = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-');
+    (1..=64).contains(&text.len()) && text.bytes().all(allowed)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sku_is_plain() {
+        assert!(is_sku("85123A") && is_sku("a.b_c-d") && is_sku(&"x".repeat(64)));
+        for bad in ["", "BANK CHARGES", "a/b", "é", "a\0", &"x".repeat(65)] {
+            assert!(!is_sku(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_our_own_cursors_are_taken() {
+        let page = |cursor: &str| {
+            StockQuery { limit: None, cursor: Some(cursor.into()) }.into_page()
+        };
+        assert_eq!(page(&cursor_behind("85123A")).unwrap(), (50, Some("85123A".to_owned())));
+        for bad in ["", "!", "85123A=", &URL_SAFE_NO_PAD.encode("a b"), &URL_SAFE_NO_PAD.encode(b"\xff")]
+        {
+            assert_eq!(page(bad).unwrap_err().code(), "invalid_cursor", "{bad}");
+        }
+    }
+
+    #[test]
+    fn everything_that_is_wrong_with_a_product_is_named_at_once() {
+        let price = Price { amount_minor: -1, currency: "gbp".into() };
+        let put = ProductPut { name: "a\r\nb".into(), unit_price: price, on_hand: -1 };
+        let problem = put.into_description().unwrap_err();
+        let pointers: Vec<_> = problem.errors().iter().map(|fault| fault.pointer()).collect();
+        let all = ["/name", "/unit_price/amount_minor", "/unit_price/currency", "/on_hand"];
+        assert_eq!(pointers, all);
+    }
+}

@@ -1,0 +1,137 @@
+//! The settings that every service has.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::{Reader, Setting};
+use crate::telemetry::TelemetryConfig;
+
+const HTTP_ADDR: Setting = Setting::new("HTTP_ADDR", "address to serve HTTP on");
+const DATABASE_URL: Setting = Setting::new("DATABASE_URL", "the service's own Postgres database")
+    .expecting("a Postgres URL, postgres://user:password@host:port/database");
+const AMQP_URL: Setting = Setting::new("AMQP_URL", "the message broker")
+    .expecting("an AMQP URL, amqp://user:password@host:port/vhost");
+const ENVIRONMENT: Setting =
+    Setting::new("ENVIRONMENT", "name of the environment, part of every event's source")
+        .expecting("1 to 20 of a-z, 0-9 and -");
+const SHUTDOWN_GRACE: Setting =
+    Setting::new("SHUTDOWN_GRACE", "time to finish work in flight after SIGTERM");
+const SIGNING_KEY: Setting =
+    Setting::new("SIGNING_KEY", "Ed25519 seed that signs this service's events")
+        .expecting("32 bytes in base64");
+const SIGNING_KEY_ID: Setting =
+    Setting::new("SIGNING_KEY_ID", "key id that goes with SIGNING_KEY").expecting("a key id");
+const EVENT_KEYS: Setting =
+    Setting::new("EVENT_KEYS", "public keys of all services, to verify events with")
+        .or_file()
+        .expecting("a JSON document of public keys");
+
+/// Where a service listens, what it talks to, and who it is. `Debug` shows no secret.
+#[derive(Clone, Debug)]
+pub struct ServiceConfig {
+    /// Address of the HTTP server (`HTTP_ADDR`).
+    pub http_addr: SocketAddr,
+    /// The service's own database (`DATABASE_URL`), scheme checked.
+    pub database_url: SecretString,
+    /// The message broker (`AMQP_URL`), scheme checked.
+    pub amqp_url: SecretString,
+    /// Logs and traces.
+    pub telemetry: TelemetryConfig,
+    /// Name of the environment (`ENVIRONMENT`, default `dev`): `[a-z0-9-]{1,20}`.
+    pub environment: String,
+    /// Time for work in flight after a signal (`SHUTDOWN_GRACE`, default 20 s).
+    pub shutdown_grace: Duration,
+    /// Base64 of the 32-byte Ed25519 seed (`SIGNING_KEY`), length checked.
+    pub signing_key: SecretString,
+    /// Key id that is published with the signatures (`SIGNING_KEY_ID`).
+    pub signing_key_id: String,
+    /// JSON document of the public keys (`EVENT_KEYS`), syntax checked.
+    pub event_keys: String,
+}
+
+impl ServiceConfig {
+    /// Reads all of it; `default_port` is where the service listens when nothing is said. `None`
+    /// means that a mistake was noted.
+    pub fn read(read: &mut Reader, default_port: u16) -> Option<Self> {
+        let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, default_port));
+        let http_addr = read.with_default(&HTTP_ADDR, loopback);
+        let database_url = read.secret_checked(&DATABASE_URL, |url| {
+            has_host(url, &["postgres://", "postgresql://"], "is no Postgres URL with a host")
+        });
+        let amqp_url = read.secret_checked(&AMQP_URL, |url| {
+            has_host(url, &["amqp://"], "is no amqp:// URL with a host")
+        });
+        let environment = read.with_default(&ENVIRONMENT, "dev".to_owned());
+        if !is_environment(&environment) {
+            let wrong = format!("{environment:?} cannot be part of an event's source");
+            read.mistake(&ENVIRONMENT, wrong, "");
+        }
+        let telemetry = TelemetryConfig::read(read, &environment);
+        let shutdown_grace = read.with_default(&SHUTDOWN_GRACE, Duration::from_secs(20));
+        let signing_key = read.secret_checked(&SIGNING_KEY, |key| seed(key).map(|_| ()));
+        let signing_key_id = read.required(&SIGNING_KEY_ID);
+        let event_keys: Option<String> = read.required(&EVENT_KEYS);
+        if event_keys.as_deref().is_some_and(|keys| !is_json(keys)) {
+            read.mistake(&EVENT_KEYS, "is no JSON document".to_owned(), "");
+        }
+        Some(Self {
+            http_addr,
+            database_url: database_url?,
+            amqp_url: amqp_url?,
+            telemetry,
+            environment,
+            shutdown_grace,
+            signing_key: signing_key?,
+            signing_key_id: signing_key_id?,
+            event_keys: event_keys?,
+        })
+    }
+
+    /// The 32 bytes of [`signing_key`](Self::signing_key).
+    ///
+    /// # Errors
+    /// Says what is wrong with a key that did not come through [`read`](Self::read).
+    pub fn signing_seed(&self) -> Result<[u8; 32], &'static str> {
+        seed(self.signing_key.expose_secret())
+    }
+}
+
+fn has_host(url: &str, schemes: &[&str], wrong: &'static str) -> Result<(), &'static str> {
+    let rest = schemes.iter().find_map(|scheme| url.strip_prefix(scheme)).ok_or(wrong)?;
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    if host.is_empty() || host.starts_with(':') { Err(wrong) } else { Ok(()) }
+}
+
+fn is_environment(name: &str) -> bool {
+    let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    (1..=20).contains(&name.len()) && name.bytes().all(allowed)
+}
+
+fn seed(key: &str) -> Result<[u8; 32], &'static str> {
+    let bytes = STANDARD.decode(key.trim()).map_err(|_| "is no base64")?;
+    bytes.try_into().map_err(|_| "does not hold 32 bytes")
+}
+
+fn is_json(text: &str) -> bool {
+    serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_needs_its_scheme_and_a_host() {
+        let postgres = |url| has_host(url, &["postgres://", "postgresql://"], "wrong").is_ok();
+        assert!(postgres("postgres://u:p@db:5432/shop_order"));
+        assert!(postgres("postgresql://db/shop?sslmode=disable"));
+        assert!(!postgres("postgres:///shop"));
+        assert!(!postgres("postgres://u:p@:5432/shop"));
+        assert!(!postgres("mysql://db/shop"));
+    }
+}

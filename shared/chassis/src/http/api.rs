@@ -1,0 +1,180 @@
+//! The HTTP surface of one service: its routes, and what stands around them.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use futures_util::FutureExt as _;
+use http::HeaderMap;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use tracing::Instrument as _;
+
+use super::trace::ServerSpan;
+use super::{Limits, body, conditions};
+use crate::problem::{self, Problem};
+
+const JSON: &str = "application/json";
+
+/// Routes with their limits, tracing and error answers.
+///
+/// ```
+/// use axum::Router;
+/// use axum::routing::get;
+/// use chassis::http::Api;
+///
+/// let routes = Router::new().route("/orders/{id}/events", get(|| async { "data: \n\n" }));
+/// let api = Api::new(routes).produces("/orders/{id}/events", "text/event-stream");
+/// # let _ = api.into_router();
+/// ```
+#[derive(Debug)]
+pub struct Api {
+    traced: Router,
+    untraced: Router,
+    rules: Rules,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Rules {
+    limits: Limits,
+    produces: HashMap<&'static str, &'static str>,
+    body_limits: HashMap<&'static str, usize>,
+}
+
+impl Api {
+    /// The routes of the API: traced, and answering in JSON unless said otherwise.
+    pub fn new(routes: Router) -> Self {
+        Self { traced: routes, untraced: Router::new(), rules: Rules::default() }
+    }
+
+    /// Routes that make no spans and may answer in any media type: documents, probes.
+    pub fn untraced(mut self, routes: Router) -> Self {
+        self.untraced = self.untraced.merge(routes);
+        self
+    }
+
+    /// The media type of `route` (as it is written in the router), where it is not JSON.
+    pub fn produces(mut self, route: &'static str, media_type: &'static str) -> Self {
+        self.rules.produces.insert(route, media_type);
+        self
+    }
+
+    /// Bytes that a body sent to `route` may have, where it is not [`Limits::body_bytes`].
+    pub fn body_limit(mut self, route: &'static str, bytes: usize) -> Self {
+        self.rules.body_limits.insert(route, bytes);
+        self
+    }
+
+    /// Other limits than the defaults.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.rules.limits = limits;
+        self
+    }
+
+    /// The limits that hold; [`Server`](super::Server) needs them too.
+    pub fn limits_in_force(&self) -> Limits {
+        self.rules.limits
+    }
+
+    /// Everything as one router.
+    pub fn into_router(self) -> Router {
+        let rules = Arc::new(self.rules);
+        let untraced =
+            self.untraced.reset_fallback().layer(from_fn_with_state(Arc::clone(&rules), guarded));
+        let traced = self.traced.fallback(|| async { Problem::not_found() });
+        untraced.merge(traced.layer(from_fn_with_state(rules, traced_and_guarded)))
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Answers in the media type of its route, and every error is a problem.
+    Api,
+    /// Chooses its own media type; an error that it describes in JSON (readiness) stays.
+    Document,
+}
+
+impl Rules {
+    /// The checks that need no handler, in the order of the API's contract: size first.
+    fn admit(&self, request: Request, kind: Kind) -> Result<Request, Problem> {
+        self.limits.check_head(&request)?;
+        let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+        let limit = route.and_then(|route| self.body_limits.get(route));
+        let limit = limit.copied().unwrap_or(self.limits.body_bytes);
+        let produced = route.map(|route| self.produces.get(route).copied().unwrap_or(JSON));
+        let request = body::guard(request, limit, self.limits.body_timeout)?;
+        match produced {
+            Some(media_type)
+                if kind == Kind::Api && !conditions::accepts(request.headers(), &[media_type]) =>
+            {
+                Err(Problem::not_acceptable())
+            }
+            _ => Ok(request),
+        }
+    }
+}
+
+async fn traced_and_guarded(
+    State(rules): State<Arc<Rules>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let span = ServerSpan::start(&mut request);
+    let response = answer(&rules, request, next, Kind::Api);
+    let response = span.enter(response).instrument(span.log_span()).await;
+    span.end(&response);
+    response
+}
+
+async fn guarded(State(rules): State<Arc<Rules>>, request: Request, next: Next) -> Response {
+    answer(&rules, request, next, Kind::Document).await
+}
+
+async fn answer(rules: &Rules, request: Request, next: Next, kind: Kind) -> Response {
+    let request = match rules.admit(request, kind) {
+        Ok(request) => request,
+        Err(problem) => return problem.into_response(),
+    };
+    match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+        Ok(response) => as_problem(response, kind),
+        Err(panic) => {
+            let cause = anyhow::anyhow!("the handler panicked: {}", panic_text(&*panic));
+            Problem::internal(cause).into_response()
+        }
+    }
+}
+
+/// The router and axum's own extractors answer in plain text, and quote the input in it.
+fn as_problem(response: Response, kind: Kind) -> Response {
+    let status = response.status();
+    let is_error = status.is_client_error() || status.is_server_error();
+    let media_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let described = media_type.is_some_and(|media_type| {
+        media_type.starts_with(problem::MEDIA_TYPE)
+            || kind == Kind::Document && media_type.starts_with(JSON)
+    });
+    if !is_error || described {
+        return response;
+    }
+    let mut problem = Problem::of_status(status).into_response();
+    keep_headers(response.headers(), problem.headers_mut());
+    problem
+}
+
+/// `Allow`, `Retry-After` and the like still hold; what describes the old body does not.
+fn keep_headers(old: &HeaderMap, new: &mut HeaderMap) {
+    for (name, value) in old {
+        if ![CONTENT_TYPE, CONTENT_LENGTH, TRANSFER_ENCODING].contains(name) {
+            new.insert(name, value.clone());
+        }
+    }
+}
+
+/// What a panic said, where it said it in words.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}

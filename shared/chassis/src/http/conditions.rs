@@ -1,0 +1,67 @@
+//! Whether the client accepts what a route answers with.
+
+use http::HeaderMap;
+use http::header::ACCEPT;
+
+/// True when one of `produced` (each `type/subtype`) is acceptable, RFC 9110 section 12.5.1: the most
+/// specific range that matches decides, and a weight of 0 refuses. No header accepts everything.
+pub(super) fn accepts(headers: &HeaderMap, produced: &[&str]) -> bool {
+    let mut ranges = Vec::new();
+    for value in headers.get_all(ACCEPT) {
+        // A value that is no text names no media type of ours.
+        let value = value.to_str().unwrap_or("-/-");
+        ranges.extend(value.split(',').map(str::trim).filter(|range| !range.is_empty()));
+    }
+    ranges.is_empty() || produced.iter().any(|media_type| allowed(media_type, &ranges))
+}
+
+fn allowed(media_type: &str, ranges: &[&str]) -> bool {
+    let matching = ranges.iter().filter_map(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let specificity = specificity(media_type, parts.next()?)?;
+        let weight = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
+        let refused = weight.is_some_and(|weight| weight.parse::<f32>() == Ok(0.0));
+        Some((specificity, !refused))
+    });
+    matching.max().is_some_and(|(_, allowed)| allowed)
+}
+
+fn specificity(media_type: &str, range: &str) -> Option<u8> {
+    let kind = media_type.split('/').next().unwrap_or_default();
+    match range.split_once('/') {
+        Some(("*", "*")) => Some(0),
+        Some((wanted, "*")) if wanted.eq_ignore_ascii_case(kind) => Some(1),
+        _ if range.eq_ignore_ascii_case(media_type) => Some(2),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_specific_range_decides() {
+        let json = |accept: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, accept.parse().unwrap());
+            accepts(&headers, &["application/json"])
+        };
+        assert!(accepts(&HeaderMap::new(), &["application/json"]));
+        for good in [
+            "*/*",
+            "application/*",
+            "Application/JSON",
+            "text/html, */*;q=0.1",
+            "",
+            "application/json; charset=utf-8",
+            "application/json;q=0.5, */*;q=0",
+        ] {
+            assert!(json(good), "{good}");
+        }
+        for bad in ["text/html", "application/xml", "application/json;q=0, */*", "*/*;q=0.0"] {
+            assert!(!json(bad), "{bad}");
+        }
+    }
+}

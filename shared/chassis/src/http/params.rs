@@ -1,0 +1,110 @@
+//! Values in the address: path and query.
+
+use axum::extract::{FromRequestParts, Path as AxumPath, Query as AxumQuery};
+use http::request::Parts;
+use serde::de::DeserializeOwned;
+
+use super::schema;
+use super::strict::Node;
+use crate::problem::{FieldError, Problem, code};
+
+/// Values of the path's placeholders. What does not parse, such as an id that is no UUID, is `400
+/// invalid_id`.
+#[derive(Clone, Copy, Debug)]
+pub struct Path<T>(pub T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = AxumPath::<T>::from_request_parts(parts, state).await;
+        path.map(|AxumPath(value)| Self(value)).map_err(|_| Problem::invalid_id())
+    }
+}
+
+/// Query parameters, as strict as a body: unknown, repeated and malformed ones are `422
+/// validation_failed` with the pointer `/name`. A parameter called `id` or `..._id` that has no id's
+/// form is `400 invalid_id`.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let pairs = AxumQuery::<Vec<(String, String)>>::try_from_uri(&parts.uri);
+        let AxumQuery(pairs) = pairs.map_err(|_| Problem::validation_failed([]))?;
+        decode(pairs).map(Self)
+    }
+}
+
+fn decode<T: DeserializeOwned>(pairs: Vec<(String, String)>) -> Result<T, Problem> {
+    let members = pairs.into_iter().map(|(name, value)| (name, Node::Text(value)));
+    schema::read(&Node::Object(members.collect()), true).map_err(|faults| {
+        if faults.iter().any(is_malformed_id) {
+            Problem::invalid_id()
+        } else {
+            Problem::validation_failed(faults)
+        }
+    })
+}
+
+fn is_malformed_id(fault: &FieldError) -> bool {
+    let pointer = fault.pointer();
+    fault.code() == code::FORMAT && (pointer == "/id" || pointer.ends_with("_id"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde::Deserialize;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[derive(Debug, Default, Deserialize, PartialEq)]
+    #[serde(default)]
+    struct Filter {
+        customer_id: Option<Uuid>,
+        status: Option<Status>,
+        limit: Option<u16>,
+        all: bool,
+    }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(rename_all = "lowercase")]
+    enum Status {
+        Pending,
+    }
+
+    fn query(pairs: &[(&str, &str)]) -> Result<Filter, Problem> {
+        decode(pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect())
+    }
+
+    #[test]
+    fn texts_become_the_types_that_the_query_has() {
+        let read = query(&[("limit", "50"), ("status", "pending"), ("all", "true")]).unwrap();
+        let status = Some(Status::Pending);
+        assert_eq!(read, Filter { limit: Some(50), status, all: true, customer_id: None });
+        assert_eq!(query(&[]).unwrap(), Filter::default());
+    }
+
+    #[test]
+    fn a_bad_parameter_is_named_and_a_bad_id_is_an_invalid_id() {
+        let first = |pairs: &[(&str, &str)]| {
+            let problem = query(pairs).unwrap_err();
+            let fault = problem.errors().first().cloned();
+            fault.unwrap_or_else(|| FieldError::new("", problem.code()))
+        };
+        assert_eq!(first(&[("limit", "x")]), FieldError::new("/limit", code::TYPE));
+        assert_eq!(first(&[("limit", "")]), FieldError::new("/limit", code::TYPE));
+        assert_eq!(first(&[("limit", "99999")]), FieldError::new("/limit", code::RANGE));
+        assert_eq!(
+            first(&[("limit", "1"), ("limit", "1")]),
+            FieldError::new("/limit", code::DUPLICATE)
+        );
+        assert_eq!(first(&[("status", "gone")]), FieldError::new("/status", code::FORMAT));
+        assert_eq!(first(&[("colour", "red")]), FieldError::new("", code::UNKNOWN_FIELD));
+        assert_eq!(first(&[("customer_id", "7")]), FieldError::new("", "invalid_id"));
+    }
+}

@@ -1,0 +1,196 @@
+//! The listener and its connections.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::FromRequestParts;
+use axum::response::Response;
+use http::Request;
+use http::request::Parts;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+use super::Limits;
+use super::answer::{Answering, closing_answer};
+use crate::problem::Problem;
+
+/// Time in which a client may still read the answer to a request that was not read to its end.
+const LINGER: Duration = Duration::from_secs(1);
+/// Pause after the process ran out of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The server cannot listen. One line says it all, so there is no source beneath it.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {addr}: {cause}{}", hint(.cause))]
+pub struct BindError {
+    addr: SocketAddr,
+    cause: io::Error,
+}
+
+fn hint(cause: &io::Error) -> &'static str {
+    match cause.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; another process holds this port: stop it, or choose another with HTTP_ADDR"
+        }
+        io::ErrorKind::PermissionDenied => "; choose a port above 1023 with HTTP_ADDR",
+        _ => "",
+    }
+}
+
+/// An HTTP/1.1 server that already listens.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    addr: SocketAddr,
+    limits: Limits,
+}
+
+/// Tells a handler that streams for a long time when the server stops: extract it, and end the stream
+/// when the token is cancelled.
+#[derive(Clone, Debug)]
+pub struct Stopping(pub CancellationToken);
+
+impl<S: Send + Sync> FromRequestParts<S> for Stopping {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let stopping = parts.extensions.get().cloned();
+        Ok(stopping.unwrap_or_else(|| Self(CancellationToken::new())))
+    }
+}
+
+impl Server {
+    /// Listens on `addr`; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// [`BindError`], which says what to do when the port is taken.
+    pub async fn bind(addr: SocketAddr, limits: Limits) -> Result<Self, BindError> {
+        let failed = |cause| BindError { addr, cause };
+        let listener = TcpListener::bind(addr).await.map_err(failed)?;
+        let addr = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, addr, limits })
+    }
+
+    /// The address it listens on.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Serves `app` until `stop`; then accepts nothing more, lets requests in flight finish for
+    /// [`Limits::drain`], and cuts the rest.
+    pub async fn serve(self, app: Router, stop: CancellationToken) {
+        let slots = Arc::new(Semaphore::new(self.limits.connections));
+        let mut connections = JoinSet::new();
+        while let Some(stream) = stop.run_until_cancelled(accept(&self.listener)).await {
+            let Some(Ok(slot)) = stop.run_until_cancelled(Arc::clone(&slots).acquire_owned()).await
+            else {
+                break;
+            };
+            let connection = connection(stream, app.clone(), self.limits, stop.clone());
+            connections.spawn(async move {
+                connection.await;
+                drop(slot);
+            });
+            while connections.try_join_next().is_some() {}
+        }
+        drop(self.listener);
+        let drained = async { while connections.join_next().await.is_some() {} };
+        if timeout(self.limits.drain, drained).await.is_err() {
+            tracing::warn!(connections = connections.len(), "requests in flight were cut off");
+        }
+    }
+}
+
+/// The next connection. Errors are either the client's, who has gone, or pass when descriptors or
+/// memory come back; none of them ends the server.
+async fn accept(listener: &TcpListener) -> TcpStream {
+    loop {
+        let error = match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            Err(error) => error,
+        };
+        let kind = error.kind();
+        if !matches!(kind, io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
+            tracing::warn!(%error, "cannot accept connections");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, app: Router, limits: Limits, stop: CancellationToken) {
+    // Answers are small and written once: waiting to fill a packet would only add latency.
+    let _ = stream.set_nodelay(true);
+    let used = Arc::new(AtomicBool::new(false));
+    let service = service_fn({
+        let (used, stop) = (Arc::clone(&used), stop.clone());
+        move |request| {
+            used.store(true, Ordering::Relaxed);
+            call(app.clone(), request, stop.clone())
+        }
+    });
+    let mut http = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head_timeout)
+        .max_header_size(limits.head_bytes())
+        .serve_connection(TokioIo::new(Answering::new(stream, limits.line_bytes())), service);
+    // Biased: a request that has arrived is seen before the stop, and answered.
+    let ended = tokio::select! {
+        biased;
+        ended = poll_fn(|cx| http.poll_without_shutdown(cx)) => ended,
+        () = stop.cancelled() => {
+            // hyper would wait for the first request of a connection that has sent none.
+            if !used.load(Ordering::Relaxed) {
+                return;
+            }
+            Pin::new(&mut http).graceful_shutdown();
+            poll_fn(|cx| http.poll_without_shutdown(cx)).await
+        }
+    };
+    let parts = http.into_parts();
+    let late_head =
+        ended.as_ref().is_err_and(|error| error.is_timeout() && !parts.read_buf.is_empty());
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended");
+    }
+    close(parts.io.into_inner(), late_head, &stop).await;
+}
+
+/// Closes so that the client can read the last answer: a socket closed over unread bytes is reset, and
+/// a reset throws away what the client has not read yet.
+async fn close(mut io: Answering<TcpStream>, late_head: bool, stop: &CancellationToken) {
+    let farewell = async {
+        if late_head {
+            io.write_all(&closing_answer(&Problem::request_timeout())).await?;
+        }
+        io.shutdown().await?;
+        let mut unread = vec![0; 8 << 10];
+        while io.read(&mut unread).await? > 0 {}
+        io::Result::Ok(())
+    };
+    let _ = stop.run_until_cancelled(timeout(LINGER, farewell)).await;
+}
+
+type Answer = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+fn call(app: Router, request: Request<Incoming>, stop: CancellationToken) -> Answer {
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(Stopping(stop));
+    Box::pin(app.oneshot(request))
+}

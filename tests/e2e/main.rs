@@ -1,0 +1,9 @@
+//! End to end: all five services as processes of their own, over real Postgres, RabbitMQ, OTLP,
+//! SMTP and a real gateway. Each test has its own databases and vhost.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod compensation;
+mod crashes;
+mod happy_path;
+mod replicas;
+mod world;

@@ -1,0 +1,33 @@
+//! Two of each service at once.
+
+use futures_util::future::join_all;
+use testkit::Vhost;
+
+use crate::world::World;
+
+#[tokio::test]
+async fn two_replicas_of_every_service_share_the_work_and_double_nothing() {
+    let world = World::start_on(Vhost::new().await, 2).await;
+    world.stock("LAMP", 1_000, 1_000).await;
+    let placed =
+        join_all((0..40).map(|n| world.place(n, "LAMP", 1, "pm_ok"))).await;
+    let ended = join_all(placed.iter().map(|order| world.ended(*order))).await;
+    assert!(ended.iter().all(|order| order["status"] == "confirmed"));
+    world.quiet().await;
+    assert_eq!(world.lost_or_doubled().await, Vec::<String>::new());
+    for order in &placed {
+        assert_eq!(world.gateway.charges_of(&order.to_string()).len(), 1);
+    }
+    let stock = world.get("inventory", "/stock/LAMP").await;
+    assert_eq!(stock["on_hand"], 960);
+    assert_eq!(world.mailbox.all().len(), 40);
+
+    // Both replicas of a service publish: the partitions are shared out.
+    let owners: i64 = sqlx::query_scalar(
+        "select count(distinct owner) from messaging.partition_lease where owner is not null",
+    )
+    .fetch_one(&world.pg("order"))
+    .await
+    .unwrap();
+    assert_eq!(owners, 2);
+}
