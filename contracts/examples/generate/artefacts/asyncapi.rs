@@ -15,7 +15,7 @@ use super::{golden, markdown};
 const HEAD: &str = "\
 # Generated from contracts/src by `cargo run -p contracts --example generate`; edits are lost.
 ";
-const BINDING: &str = "0.4.0";
+const BINDING: &str = "0.3.0";
 
 /// The document as YAML.
 ///
@@ -90,7 +90,7 @@ fn channels() -> Map<String, Value> {
             "address": event.event_type,
             "title": format!("{}, as it is published", event.name),
             "messages": Map::from_iter([message(event)]),
-            "bindings": {"amqp": {"is": "routingKey", "name": event.event_type, "exchange": exchange,
+            "bindings": {"amqp": {"is": "routingKey", "exchange": exchange,
                 "bindingVersion": BINDING}},
         });
         channels.insert(event.event_type.to_owned(), channel);

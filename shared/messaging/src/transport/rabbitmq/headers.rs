@@ -83,10 +83,10 @@ pub(crate) fn of_copy(
     put("origin-queue", text(queue));
     let copy = original.clone().with_delivery_mode(PERSISTENT).with_headers(headers);
     // The broker checks a user id against the connection, and this connection is not the author's.
-    if original.user_id().is_some() { without_user_id(copy) } else { copy }
+    if original.user_id().is_some() { without_user_id(&copy) } else { copy }
 }
 
-fn without_user_id(from: BasicProperties) -> BasicProperties {
+fn without_user_id(from: &BasicProperties) -> BasicProperties {
     let mut to = BasicProperties::default().with_delivery_mode(PERSISTENT);
     macro_rules! keep {
         ($($get:ident $with:ident),*) => {$(

@@ -67,6 +67,7 @@ impl RabbitPublisher {
         }
     }
 
+    #[expect(clippy::disallowed_methods, reason = "this is the publisher that the ban points to")]
     async fn send(&self, message: &Publication<'_>) -> lapin::Result<PublisherConfirm> {
         self.channel
             .basic_publish(
