@@ -25,9 +25,9 @@ create table entries (
 );
 -- Everything that one order set in motion.
 create index entries_of_chain on entries (correlation_id, seq);
--- The newest of one type. Without it a rare type is looked for among all.
-create index entries_of_type on entries (type, seq);
-create index entries_age on entries using brin (received_at);
+-- The newest, and the newest of one type. Replicas' clocks differ, so time is not the order of `seq`.
+create index entries_by_time on entries (received_at, seq);
+create index entries_of_type on entries (type, received_at, seq);
 
 -- The end of the chain. Whoever appends locks it, so that replicas append one after the other.
 create table chain_head (

@@ -98,7 +98,7 @@ impl World {
 
     /// Starts one more replica of a service.
     pub fn run(&self, service: &'static str) {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port().unwrap()));
         let child = self.spawn(service, address);
         self.replicas.lock().unwrap().push(Replica { service, address, child });
     }

@@ -1,5 +1,5 @@
-//! The inventory service: knows products and their stock, sets goods aside for orders, and lets them
-//! leave or gives them back by what becomes of the order.
+//! The inventory service: knows products and their stock, sets goods aside for orders, and sends
+//! them or gives them back by what becomes of the order.
 //!
 //! This file is the composition root: it alone sees every room.
 

@@ -11,6 +11,8 @@ use contracts::{Currency, Money};
 use envelope::signature::{KeyDocument, KeyRing, Signer};
 use envelope::{Clock, Event, Identity};
 use inventory::presentation::messages;
+use messaging::topology::Topology;
+use messaging::transport::Transport as _;
 use messaging::transport::rabbitmq::RabbitMq;
 use messaging::{Cause, Handlers, Messaging, Pool, Tx};
 use opentelemetry::Context;
@@ -45,6 +47,10 @@ impl World {
             Messaging::new(pool.clone(), broker, KeyRing::new(&document).unwrap(), handlers)
         };
         let (stop, mut running) = (CancellationToken::new(), JoinSet::new());
+        // As audit does: an event that nobody is bound to stays in the outbox.
+        let everything = Topology { service: "listener".into(), bindings: vec!["#".into()] };
+        let broker = RabbitMq::new(vhost.amqp_url(), "test", "shop");
+        broker.provision(&everything).await.unwrap();
         for kit in [kit(&here.pool, messages::handlers()), kit(&orders, Handlers::new())] {
             kit.provision().await.unwrap();
             for task in kit.tasks() {
@@ -189,5 +195,8 @@ async fn what_should_never_happen_is_parked_and_the_orders_behind_it_go_on() {
 
 #[test]
 fn the_queue_is_bound_to_what_is_handled_and_nothing_else() {
-    assert_eq!(inventory::bindings(), ["order.cancelled.v1", "order.confirmed.v1", "order.placed.v1"]);
+    assert_eq!(
+        inventory::bindings(),
+        ["order.cancelled.v1", "order.confirmed.v1", "order.placed.v1"]
+    );
 }

@@ -212,7 +212,8 @@ async fn a_decision_that_is_not_committed_leaves_no_trace() {
         payment_method: "pm_ok".into(),
     };
     let lines = vec![inventory::domain::reservation::Line { sku: "A".into(), quantity: 1 }];
-    let command = inventory::application::reserve_stock::ReserveStock { order_id: order, lines, charge };
+    let command =
+        inventory::application::reserve_stock::ReserveStock { order_id: order, lines, charge };
     let now = tx.now();
     let mut store = inventory::store(&mut tx);
     inventory::application::reserve_stock::reserve_stock(&mut store, command, now).await.unwrap();

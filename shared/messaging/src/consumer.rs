@@ -191,9 +191,13 @@ impl Consumer {
                     let outcome = outcomes.first().copied().unwrap_or(Outcome::Duplicate);
                     return Ok(self.conclude(delivery, outcome));
                 }
-                Err(Trouble::Away(why)) => return Err(why),
-                Err(Trouble::Blip(_)) if tries < QUICK_TRIES => tries += 1,
-                Err(Trouble::Blip(why)) => {
+                // The database answers all the same: it may be back, or this message ends every
+                // session that it is handled in.
+                Err(Trouble::Away(why)) if crate::ping(self.pool.clone()).await.is_err() => {
+                    return Err(why);
+                }
+                Err(Trouble::Away(_) | Trouble::Blip(_)) if tries < QUICK_TRIES => tries += 1,
+                Err(Trouble::Away(why) | Trouble::Blip(why)) => {
                     return Ok(self.later(delivery, Code::RetriesExhausted, why));
                 }
                 Err(Trouble::Transient(code, why)) => return Ok(self.later(delivery, code, why)),

@@ -83,9 +83,12 @@ async fn store(pool: &Pool, topology: &Topology, letter: &Delivery) -> Result<()
     let claimed_source = claimed.as_ref().and_then(|c| c.get("source")).and_then(Value::as_str);
     let event_id = letter.message_id.as_deref().and_then(|id| Uuid::parse_str(id).ok());
     let queue = header("origin-queue").cloned().unwrap_or_else(|| topology.work_queue());
-    // Without a code of ours it was the broker that gave up on it.
-    let code = header("code").map_or(Code::DeliveryLimit.as_str(), String::as_str);
-    let reason = header("reason").map_or("the broker's delivery limit was reached", String::as_str);
+    // Our own copies carry no note of the broker's. With one, or without a code of ours, it was the
+    // broker that gave up on it, whatever it had failed with before.
+    let ours = !letter.headers.contains_key("x-first-death-reason");
+    let told = |what: &str| header(what).filter(|_| ours);
+    let code = told("code").map_or(Code::DeliveryLimit.as_str(), String::as_str);
+    let reason = told("reason").map_or("the broker's delivery limit was reached", String::as_str);
     let sha256: [u8; 32] = Sha256::digest(&letter.body).into();
     sqlx::query!(
         "insert into messaging.dead_letter

@@ -49,6 +49,8 @@ impl From<sqlx::Error> for Trouble {
             sqlx::Error::Database(db) => match db.code().as_deref() {
                 // serialization_failure, deadlock_detected, lock_not_available.
                 Some("40001" | "40P01" | "55P03") => Self::Blip(why),
+                // query_canceled: our own statement took too long, not the server's fault.
+                Some("57014") => Self::Transient(Code::RetriesExhausted, why),
                 // Connection exceptions, operator intervention, insufficient resources: the server
                 // is going down, coming up, full.
                 Some(code) if ["08", "57", "53"].iter().any(|class| code.starts_with(class)) => {

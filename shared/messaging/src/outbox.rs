@@ -191,7 +191,7 @@ pub(crate) async fn backlog(pg: &PgPool, now: DateTime<Utc>) -> Result<Backlog, 
 }
 
 /// Deletes up to `limit` rows published before `cutoff`, oldest first; returns how many. It reads
-/// from the old end of the primary key and stops at the first row to keep, so it needs no index of
+/// from the old end of the primary key, past what is still pending there, so it needs no index of
 /// its own and never meets the relay, which works at the other end.
 pub(crate) async fn prune(
     pg: &PgPool,
@@ -201,7 +201,8 @@ pub(crate) async fn prune(
     let deleted = sqlx::query!(
         "with old as materialized (
             select seq from (
-                select seq, published_at from messaging.outbox order by seq limit $2) head
+                select seq, published_at from messaging.outbox
+                where published_at is not null order by seq limit $2) head
             where published_at < $1)
         delete from messaging.outbox where seq in (select seq from old)",
         cutoff,

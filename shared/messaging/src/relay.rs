@@ -3,7 +3,7 @@
 //! Claim, publish, confirm, mark. No transaction is open while it talks to the broker, a row is
 //! marked only when its own confirm came, and of one aggregate only one event is in flight.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,8 @@ pub struct Relay {
     broker_away: Backoff,
     database_away: Backoff,
     measured: Option<Instant>,
+    /// The last publish came to nothing: a connection alone is no sign of health then.
+    unconfirmed: bool,
 }
 
 impl Relay {
@@ -49,8 +51,17 @@ impl Relay {
         // The broker's return is noticed within its cap, so the cap bounds the standstill after it.
         let broker_away = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
         let database_away = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
-        let (publisher, measured) = (None, None);
-        Self { pool, transport, publisher, leases, vitals, broker_away, database_away, measured }
+        Self {
+            pool,
+            transport,
+            publisher: None,
+            leases,
+            vitals,
+            broker_away,
+            database_away,
+            measured: None,
+            unconfirmed: false,
+        }
     }
 
     async fn advance(&mut self) -> Result<Progress, sqlx::Error> {
@@ -72,10 +83,15 @@ impl Relay {
         let full = rows.len() as i64 == BATCH;
         let all_known = self.publish(rows).await?;
         if !all_known {
-            self.publisher = None;
+            let spent = self.publisher.take();
+            let why = spent.map_or_else(String::new, |publisher| publisher.trouble());
+            self.vitals.ill(Part::Relay, format!("not confirmed: {why}"));
+            self.unconfirmed = true;
             return Ok(Progress::Idle(self.broker_away.next(self.pool.clock())));
         }
         self.broker_away.reset();
+        self.unconfirmed = false;
+        self.vitals.well(Part::Relay);
         // A batch that was not full leaves nothing behind but what is written meanwhile, and that
         // gives the signal.
         Ok(if full { Progress::More } else { self.idle(now).await? })
@@ -100,7 +116,7 @@ impl Relay {
                 Err(error) => self.vitals.ill(Part::Relay, error.to_string()),
             }
         }
-        if self.publisher.is_some() {
+        if self.publisher.is_some() && !self.unconfirmed {
             self.vitals.well(Part::Relay);
         }
         self.publisher.is_some()
@@ -171,6 +187,7 @@ impl Relay {
         let mut confirmed = Vec::with_capacity(wave.len());
         let mut refused = Vec::new();
         let mut waiting = Vec::new();
+        let mut new = HashMap::new();
         for (row, fate) in wave.iter().zip(fates) {
             counter!("outbox_publish_total", "fate" => fate_name(fate)).increment(1);
             match fate {
@@ -184,7 +201,13 @@ impl Relay {
                 Fate::Unknown => {}
                 Fate::Unroutable | Fate::Refused => refused.push(refusal(row, fate, now)),
             }
+            if row.attempts == 0 && *fate != Fate::Unknown {
+                *new.entry((&*row.event_type, fate_name(fate))).or_insert(0_u32) += 1;
+            }
             waiting.push(row.subject.clone());
+        }
+        for ((r#type, fate), events) in new {
+            tracing::warn!(r#type, fate, events, "events wait");
         }
         if !confirmed.is_empty() {
             outbox::mark_published(self.pool.pg(), &confirmed, now).await?;
@@ -227,9 +250,6 @@ fn refusal(row: &Row, fate: &Fate, now: DateTime<Utc>) -> Refused {
         Fate::Unroutable => "no queue is bound for this type",
         _ => "the broker refused it: a queue is full",
     };
-    if row.attempts == 0 {
-        tracing::warn!(event_id = %row.event_id, r#type = row.event_type, why, "event waits");
-    }
     let not_before = now + TimeDelta::from_std(pause).unwrap_or_default();
     Refused { seq: row.seq, why: why.to_owned(), not_before }
 }

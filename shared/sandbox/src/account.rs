@@ -19,6 +19,16 @@ pub struct DataRoot {
     pub reason: Option<String>,
 }
 
+impl DataRoot {
+    /// Makes the folder, which the servers' own accounts may enter whatever the umask is.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn create(&self) -> io::Result<()> {
+        create_open(&self.path)
+    }
+}
+
 /// The folder for the data of private servers: `preferred`, except for root in a checkout below a
 /// closed folder (`/root`, say), where the servers' own accounts could not reach it. Then it is a
 /// folder under `/var/lib`, or the temporary folder where that is not writable, with a name derived
@@ -30,14 +40,15 @@ pub fn data_root(preferred: &Path) -> DataRoot {
         _ => return DataRoot { path: preferred.to_owned(), reason: None },
     };
     let absolute = std::path::absolute(preferred).unwrap_or_else(|_| preferred.to_owned());
-    let Some(closed) = account.first_closed(&absolute) else {
+    // The servers' folders lie below it, so it must be open itself.
+    let Some(closed) = account.first_closed(&absolute.join("server")) else {
         return DataRoot { path: preferred.to_owned(), reason: None };
     };
     let name = format!("tidings-{:016x}", fnv1a(absolute.as_os_str().as_bytes()));
     let path = [PathBuf::from("/var/lib"), std::env::temp_dir()]
         .into_iter()
         .map(|parent| parent.join(&name))
-        .find(|path| fs::create_dir_all(path).is_ok())
+        .find(|path| create_open(path).is_ok())
         .unwrap_or(absolute);
     let reason = format!("{} is closed to the user {}", closed.display(), account.name);
     DataRoot { path, reason: Some(reason) }
@@ -100,13 +111,8 @@ impl Account {
 
 /// Creates a folder for a server and gives it to the account that the server runs as.
 pub(crate) fn prepare_folder(folder: &Path, account: Option<&Account>) -> Result<(), ServerError> {
-    let missing: Vec<&Path> = folder.ancestors().skip(1).take_while(|p| !p.exists()).collect();
-    fs::create_dir_all(folder).doing("create", folder)?;
+    create_open(folder).doing("create", folder)?;
     let Some(account) = account else { return Ok(()) };
-    for parent in missing.into_iter().filter(|parent| parent.is_dir()) {
-        // Root's umask may have closed what was just made.
-        fs::set_permissions(parent, fs::Permissions::from_mode(0o755)).doing("open", parent)?;
-    }
     if let Some(closed) = account.first_closed(folder) {
         return Err(ServerError::ClosedFolder {
             closed,
@@ -115,6 +121,18 @@ pub(crate) fn prepare_folder(folder: &Path, account: Option<&Account>) -> Result
         });
     }
     account.own(folder).doing("change the owner of", folder)
+}
+
+/// Makes a folder and its missing parents; for root, so that other accounts may pass through them.
+fn create_open(folder: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = folder.ancestors().take_while(|path| !path.exists()).collect();
+    fs::create_dir_all(folder)?;
+    if rustix::process::geteuid().is_root() {
+        for path in missing.into_iter().filter(|path| path.is_dir()) {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
+        }
+    }
+    Ok(())
 }
 
 fn id(flag: &str, name: &str) -> Option<u32> {

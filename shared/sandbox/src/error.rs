@@ -28,7 +28,7 @@ pub enum ServerError {
         found: String,
         /// The oldest version that will do.
         needed: &'static str,
-        /// The command that installs a newer one.
+        /// Where a newer one is.
         fix: String,
     },
     /// The folder holds the data of another major version.

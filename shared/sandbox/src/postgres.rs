@@ -111,10 +111,10 @@ impl Postgres {
     /// [`ServerError`], each with its fix.
     pub async fn start(options: PostgresOptions) -> Result<Self, ServerError> {
         let data = options.dir.join("data");
-        let account = Account::of_server(WHAT, "postgres", &data)?;
-        prepare_folder(&options.dir, account.as_ref())?;
         let programs = programs::for_data(&data)?;
         let postgres = programs.postgres();
+        let account = Account::of_server(WHAT, "postgres", &data)?;
+        prepare_folder(&options.dir, account.as_ref())?;
         let wanted = options.arguments();
         if let Some(found) = cluster::take_over(&data, &wanted).await? {
             let mut this = Self { options, account, postgres, server: found };

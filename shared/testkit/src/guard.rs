@@ -52,9 +52,8 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    /// Guards a folder, which it creates.
+    /// Guards a folder that exists.
     pub(crate) fn new(folder: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(folder)?;
         // The path as the system shows it for a process that works there.
         let folder = folder.canonicalize()?;
         let mut command = shell(UNTIL_PARENT_ENDS);

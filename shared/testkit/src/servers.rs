@@ -122,8 +122,9 @@ pub(crate) async fn start_postgres(folder: &Path) -> Result<Postgres> {
 
 /// A new folder that the servers' accounts can reach and that ends with this process.
 pub(crate) fn private_folder() -> Result<Guard> {
-    let folder = data_root(&std::env::temp_dir().join(unique("tidings-test-"))).path;
-    Guard::new(&folder).context("cannot guard the folder of private servers")
+    let root = data_root(&std::env::temp_dir().join(unique("tidings-test-")));
+    root.create().with_context(|| format!("cannot create {}", root.path.display()))?;
+    Guard::new(&root.path).context("cannot guard the folder of private servers")
 }
 
 #[expect(clippy::disallowed_methods, reason = "the testkit's own switches have their home here")]

@@ -42,9 +42,9 @@ pub(crate) async fn join_or_start() -> Result<Servers> {
 fn home_folder() -> Result<PathBuf> {
     let user = sandbox::process::user_id();
     let usual = || std::env::temp_dir().join(format!("tidings-tests-{user}"));
-    let home = data_root(&env("TESTKIT_FOLDER").map_or_else(usual, PathBuf::from)).path;
-    fs::create_dir_all(&home).with_context(|| format!("create {}", home.display()))?;
-    Ok(home.canonicalize()?)
+    let home = data_root(&env("TESTKIT_FOLDER").map_or_else(usual, PathBuf::from));
+    home.create().with_context(|| format!("cannot create {}", home.path.display()))?;
+    Ok(home.path.canonicalize()?)
 }
 
 /// Only one process starts servers; the others wait for it.
@@ -86,7 +86,7 @@ async fn read_state(home: &Path) -> Option<Servers> {
 
 async fn start(home: &Path, idle: Duration) -> Result<Servers> {
     let folder = home.join(unique("pair-"));
-    fs::create_dir_all(&folder)?;
+    data_root(&folder).create()?;
     // Before the servers, so that one that hangs while starting is ended, too.
     guard::wipe_when_idle(&folder, home, idle)?;
     let (postgres, rabbit) = start_pair(&folder).await?;

@@ -43,7 +43,7 @@ pub async fn reserve_stock(
     let free = store.lock_free(&skus).await?;
     let reservation = Reservation::decide(order_id, lines, charge, &free, now)?;
     let (status, lines) = (reservation.status(), reservation.lines().to_vec());
-    // Adding it is also the question whether there is one: asked first, it could come up in between.
+    // Adding it is also the question whether there is one: asked before, it could come in between.
     if store.add_reservation(reservation).await? && status == Status::Reserved {
         store.set_aside(&lines).await?;
     }

@@ -213,7 +213,8 @@ mod tests {
         product.describe(described("lantern", 120, 10), NOW).unwrap();
         assert_eq!(product.take_events(), [(5, ProductEvent::Changed { stock_delta: 0 })]);
         product.describe(described("lantern", 99, 4), NOW).unwrap();
-        let both = [(6, ProductEvent::PriceChanged), (7, ProductEvent::Changed { stock_delta: -6 })];
+        let both =
+            [(6, ProductEvent::PriceChanged), (7, ProductEvent::Changed { stock_delta: -6 })];
         assert_eq!(product.take_events(), both);
     }
 

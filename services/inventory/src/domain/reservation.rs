@@ -117,7 +117,8 @@ impl Reservation {
         now: DateTime<Utc>,
     ) -> Result<Self, ReservationError> {
         let mut seen = HashSet::new();
-        if lines.is_empty() || !lines.iter().all(|line| line.quantity > 0 && seen.insert(&line.sku)) {
+        if lines.is_empty() || !lines.iter().all(|line| line.quantity > 0 && seen.insert(&line.sku))
+        {
             return Err(ReservationError::Lines);
         }
         let shortages = shortages(&lines, free);
@@ -275,11 +276,8 @@ mod tests {
     fn one_short_line_rejects_all_and_every_short_line_is_named() {
         let mut reservation = decide(&[("A", 5), ("B", 2), ("C", 1)]).unwrap();
         assert_eq!(reservation.status(), Status::Rejected);
-        let short = |sku: &str, requested, available| Shortage {
-            sku: sku.into(),
-            requested,
-            available,
-        };
+        let short =
+            |sku: &str, requested, available| Shortage { sku: sku.into(), requested, available };
         let shortages = vec![short("B", 2, 1), short("C", 1, 0)];
         assert_eq!(reservation.take_events(), [(1, ReservationEvent::Rejected(shortages))]);
     }

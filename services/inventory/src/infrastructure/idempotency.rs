@@ -37,11 +37,7 @@ impl Answers for Store<'_> {
         })
     }
 
-    async fn remember(
-        &mut self,
-        key: &IdempotencyKey,
-        answer: &Answer,
-    ) -> Result<(), StoreError> {
+    async fn remember(&mut self, key: &IdempotencyKey, answer: &Answer) -> Result<(), StoreError> {
         sqlx::query!(
             "insert into idempotency_keys
                 (scope, key, fingerprint, status, location, body, created_at)

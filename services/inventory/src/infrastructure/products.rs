@@ -91,12 +91,7 @@ impl Store<'_> {
         Ok(())
     }
 
-    async fn note_movement(
-        &mut self,
-        sku: &str,
-        delta: i64,
-        kind: &str,
-    ) -> Result<(), StoreError> {
+    async fn note_movement(&mut self, sku: &str, delta: i64, kind: &str) -> Result<(), StoreError> {
         sqlx::query!(
             "insert into stock_movements (sku, delta, kind, at) values ($1, $2, $3, $4)",
             sku,

@@ -112,7 +112,8 @@ impl Store<'_> {
 }
 
 fn line((sku, quantity): (String, i64)) -> Result<Line, sqlx::Error> {
-    let read = u32::try_from(quantity).map_err(|_| unreadable("quantity", &quantity.to_string()))?;
+    let read =
+        u32::try_from(quantity).map_err(|_| unreadable("quantity", &quantity.to_string()))?;
     Ok(Line { sku, quantity: read })
 }
 

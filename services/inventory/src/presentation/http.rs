@@ -143,8 +143,7 @@ fn replay(answer: Answer) -> Result<Response, Problem> {
 
 fn respond(answer: Answer) -> Result<Response, Problem> {
     let status = StatusCode::from_u16(answer.status).map_err(Problem::internal)?;
-    let media_type =
-        if status.is_success() { MEDIA_TYPE } else { chassis::problem::MEDIA_TYPE };
+    let media_type = if status.is_success() { MEDIA_TYPE } else { chassis::problem::MEDIA_TYPE };
     let mut response = (status, [(CONTENT_TYPE, media_type)], answer.body).into_response();
     if let Some(location) = answer.location {
         let location = HeaderValue::try_from(location).map_err(Problem::internal)?;

@@ -120,11 +120,11 @@ mod tests {
 
     #[test]
     fn only_our_own_cursors_are_taken() {
-        let page = |cursor: &str| {
-            StockQuery { limit: None, cursor: Some(cursor.into()) }.into_page()
-        };
+        let page =
+            |cursor: &str| StockQuery { limit: None, cursor: Some(cursor.into()) }.into_page();
         assert_eq!(page(&cursor_behind("85123A")).unwrap(), (50, Some("85123A".to_owned())));
-        for bad in ["", "!", "85123A=", &URL_SAFE_NO_PAD.encode("a b"), &URL_SAFE_NO_PAD.encode(b"\xff")]
+        for bad in
+            ["", "!", "85123A=", &URL_SAFE_NO_PAD.encode("a b"), &URL_SAFE_NO_PAD.encode(b"\xff")]
         {
             assert_eq!(page(bad).unwrap_err().code(), "invalid_cursor", "{bad}");
         }

@@ -107,6 +107,11 @@ pub trait Publisher: Send + Sync {
     /// message is published again.
     async fn publish(&mut self, batch: &[Outgoing<'_>]) -> Vec<Fate>;
 
+    /// What came in between, after an [`Fate::Unknown`]; for people.
+    fn trouble(&self) -> String {
+        "confirms did not come".into()
+    }
+
     /// Whether the connection still stands, as far as is known.
     fn connected(&self) -> bool;
 

@@ -37,16 +37,17 @@ impl Programs {
 pub fn find_programs() -> Result<Programs, ServerError> {
     let all = installed();
     let newest = all.into_iter().max_by_key(|programs| programs.major);
-    let fix = || install_fix("postgresql", "postgresql@17");
     match newest {
-        None => {
-            Err(ServerError::NotInstalled { what: super::WHAT, needed: NEEDED_TEXT, fix: fix() })
-        }
+        None => Err(ServerError::NotInstalled {
+            what: super::WHAT,
+            needed: NEEDED_TEXT,
+            fix: "newer packages: https://www.postgresql.org/download".into(),
+        }),
         Some(found) if found.major < NEEDED => Err(ServerError::TooOld {
             what: super::WHAT,
             found: found.major.to_string(),
             needed: NEEDED_TEXT,
-            fix: fix(),
+            fix: install_fix("postgresql", "postgresql@17"),
         }),
         Some(found) => Ok(found),
     }

@@ -22,14 +22,17 @@ pub fn find_scripts() -> Result<PathBuf, ServerError> {
         .map(|folder| (version_of(&folder).unwrap_or_default(), folder))
         .collect();
     found.sort();
-    let fix = || install_fix("rabbitmq-server", "rabbitmq");
     match found.pop() {
-        None => Err(ServerError::NotInstalled { what: WHAT, needed: NEEDED_TEXT, fix: fix() }),
+        None => Err(ServerError::NotInstalled {
+            what: WHAT,
+            needed: NEEDED_TEXT,
+            fix: "newer packages: https://www.rabbitmq.com/docs/download".into(),
+        }),
         Some((version, _)) if version < NEEDED => Err(ServerError::TooOld {
             what: WHAT,
             found: format!("{}.{}", version.0, version.1),
             needed: NEEDED_TEXT,
-            fix: fix(),
+            fix: install_fix("rabbitmq-server", "rabbitmq"),
         }),
         Some((_, folder)) => Ok(folder),
     }

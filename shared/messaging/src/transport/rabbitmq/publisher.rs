@@ -19,6 +19,7 @@ pub(crate) struct RabbitPublisher {
     connection: Connection,
     channel: Channel,
     confirm_timeout: Duration,
+    trouble: String,
 }
 
 /// Where one message goes, and what it is.
@@ -39,7 +40,7 @@ impl RabbitPublisher {
             .confirm_select(ConfirmSelectOptions::default())
             .await
             .map_err(|e| classify(&e))?;
-        Ok(Self { connection, channel, confirm_timeout })
+        Ok(Self { connection, channel, confirm_timeout, trouble: String::new() })
     }
 
     /// Publishes all and waits for all. One batch is in flight on the channel at a time, because
@@ -51,7 +52,7 @@ impl RabbitPublisher {
             match self.send(message).await {
                 Ok(confirm) => confirms.push(confirm),
                 Err(error) => {
-                    tracing::warn!(%error, "publish failed");
+                    self.trouble = error.to_string();
                     break;
                 }
             }
@@ -82,7 +83,7 @@ impl RabbitPublisher {
 
     /// All confirmations, in order; none when one is lost or late. Time in which the broker blocks
     /// us does not count: a publish that timed out then would still arrive later.
-    async fn settled(&self, confirms: Vec<PublisherConfirm>) -> Option<Vec<Confirmation>> {
+    async fn settled(&mut self, confirms: Vec<PublisherConfirm>) -> Option<Vec<Confirmation>> {
         let all = join_all(confirms);
         tokio::pin!(all);
         let mut waited = Duration::ZERO;
@@ -92,14 +93,14 @@ impl RabbitPublisher {
                     return results
                         .into_iter()
                         .collect::<lapin::Result<Vec<_>>>()
-                        .inspect_err(|error| tracing::warn!(%error, "confirm lost"))
+                        .inspect_err(|error| self.trouble = error.to_string())
                         .ok();
                 }
                 Err(_) if self.blocked() => {}
                 Err(_) => waited += BLOCKED_CHECK,
             }
             if waited >= self.confirm_timeout || !self.connection.status().connected() {
-                tracing::warn!(?waited, "confirms did not come");
+                self.trouble = format!("confirms did not come within {waited:?}");
                 return None;
             }
         }
@@ -139,6 +140,10 @@ impl Publisher for RabbitPublisher {
             })
             .collect();
         self.publish_all(&publications).await
+    }
+
+    fn trouble(&self) -> String {
+        self.trouble.clone()
     }
 
     fn connected(&self) -> bool {

@@ -1,0 +1,58 @@
+//! What audit listens to: everything. The consumer owns the transaction of each message.
+
+use std::sync::Arc;
+
+use chrono::SubsecRound as _;
+use messaging::{AnyHandler, HandlerError, HandlerResult, Handlers, Message, Tx};
+
+use crate::application::ports::StoreError;
+use crate::application::record_event::record_event;
+use crate::domain::chain::Entry;
+use crate::store;
+
+/// Longer than any version of W3C Trace Context says.
+const LONGEST_TRACEPARENT: usize = 128;
+
+/// What audit listens to.
+pub fn handlers() -> Handlers {
+    Handlers::new().on_any(Recording)
+}
+
+/// Records events.
+struct Recording;
+
+impl AnyHandler for Recording {
+    async fn handle(&self, tx: &mut Tx, message: Arc<Message>) -> HandlerResult {
+        let envelope = &message.envelope;
+        let entry = Entry {
+            event_id: envelope.id,
+            source: &envelope.source,
+            event_type: &envelope.event_type,
+            subject: envelope.subject.as_str(),
+            // The envelope's check bounds it.
+            aggversion: envelope.aggversion as i32,
+            correlation_id: envelope.correlationid,
+            causation_id: envelope.causationid,
+            traceparent: envelope.traceparent.as_deref().filter(|text| is_plain(text)),
+            // As finely as Postgres stores it, so that what is hashed can be hashed again.
+            occurred_at: envelope.time.trunc_subsecs(6),
+            received_at: tx.now(),
+            body: &message.body,
+            signature: &message.signature,
+            key_id: &message.key_id,
+        };
+        record_event(&mut store(tx), &entry).await?;
+        Ok(())
+    }
+}
+
+/// Nobody has checked this field yet. The body keeps it, whatever it is.
+fn is_plain(traceparent: &str) -> bool {
+    traceparent.len() <= LONGEST_TRACEPARENT && traceparent.bytes().all(|c| c.is_ascii_graphic())
+}
+
+impl From<StoreError> for HandlerError {
+    fn from(StoreError(error): StoreError) -> Self {
+        Self::Database(error)
+    }
+}

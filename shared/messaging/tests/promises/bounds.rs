@@ -1,0 +1,129 @@
+//! P9: nothing grows without bound.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use messaging::step::{Progress, Step};
+use messaging::{ConsumerSettings, Housekeeping, Retention};
+use testkit::eventually;
+
+use crate::house::{Dimmed, House, Lit, Raw, SOON, Service, Switch};
+
+#[tokio::test]
+async fn a_consumer_holds_no_more_than_its_prefetch_however_much_waits() {
+    let house = House::new().await;
+    let switch = Switch::new();
+    let gate = switch.gate();
+    let settings = ConsumerSettings { prefetch: 20, chunk: 8, ..ConsumerSettings::default() };
+    let ledger = house.ledger(&switch).await.with(|kit| kit.consume_with(settings));
+    ledger.kit.provision().await.unwrap();
+    let wire = house.wire().await;
+    for n in 0..120 {
+        let event = Lit::new(format!("lamp-{n}"), 1);
+        wire.publish("events", "lamp.lit.v1", &Raw::of(&event, 1)).await;
+    }
+    let runs = ledger.run();
+    eventually(SOON, || async {
+        let queue = house.vhost.queue("ledger.in").await.unwrap();
+        assert!(queue.unacked <= 20, "{queue:?}");
+        queue.unacked == 20 && queue.ready == 100
+    })
+    .await;
+    gate.add_permits(10_000);
+    house.finish(&ledger, vec![runs]).await;
+    assert_eq!(ledger.count("entry").await, 120);
+}
+
+#[tokio::test]
+async fn a_long_backlog_leaves_in_batches_of_a_bounded_size() {
+    let house = House::new().await;
+    let lamp = house.lamp().await;
+    lamp.kit.provision().await.unwrap();
+    let wire = house.wire().await;
+    wire.queue("probe", &["#"]).await;
+    let mut tx = lamp.begin().await;
+    for n in 0..1_300 {
+        tx.publish(&Lit::new(format!("lamp-{n}"), 1), 1).unwrap();
+    }
+    tx.commit().await.unwrap();
+    let _runs = lamp.run();
+    eventually(SOON, || async { lamp.pending().await.is_empty() }).await;
+    assert!(lamp.faults.largest_batch() <= 500, "{}", lamp.faults.largest_batch());
+    assert_eq!(house.vhost.depth("probe").await, Some(1_300));
+}
+
+/// Steps housekeeping until it has nothing more to do.
+async fn sweep(service: &Service, retention: &Retention) {
+    let mut work = Housekeeping::new(service.pool.clone(), retention.clone());
+    for _ in 0..50 {
+        if let Progress::Idle(pause) = work.step().await
+            && pause > Duration::from_secs(1)
+        {
+            return;
+        }
+    }
+    panic!("housekeeping does not come to an end");
+}
+
+#[tokio::test]
+async fn published_rows_go_after_their_retention_and_pending_ones_never() {
+    let house = House::new().await;
+    let lamp = house.lamp().await;
+    lamp.kit.provision().await.unwrap();
+    let wire = house.wire().await;
+    wire.queue("probe", &["lamp.lit.v1"]).await;
+    let _runs = lamp.run_only(&["presence", "relay"]);
+    // More stuck rows than a bite, before all others: the sweep must get past them.
+    let mut tx = lamp.begin().await;
+    for n in 0..1_100 {
+        tx.publish(&Dimmed { lamp: format!("dark-{n}"), n: 1 }, 1).unwrap();
+    }
+    for n in 0..1_200 {
+        tx.publish(&Lit::new(format!("old-{n}"), 1), 1).unwrap();
+    }
+    tx.commit().await.unwrap();
+    eventually(SOON, || async { lamp.pending().await.len() == 1_100 }).await;
+    house.clock.set(TimeDelta::hours(2));
+    lamp.tell(&Lit::new("young", 1), 1).await;
+    eventually(SOON, || async { lamp.pending().await.len() == 1_100 }).await;
+
+    let retention = Retention { outbox: TimeDelta::hours(1), ..Retention::default() };
+    sweep(&lamp, &retention).await;
+    let published = "messaging.outbox where published_at is not null";
+    assert_eq!(lamp.count(published).await, 1, "only the young one stays");
+    assert_eq!(lamp.pending().await.len(), 1_100);
+}
+
+#[tokio::test]
+async fn inbox_rows_go_after_their_retention_and_their_messages_are_then_too_old_to_be_believed() {
+    let house = House::new().await;
+    let retention = Retention { inbox: TimeDelta::hours(1), ..Retention::default() };
+    let kept = retention.clone();
+    let switch = Switch::new();
+    let ledger = house.ledger(&switch).await.with(|kit| kit.keep_for(kept).unwrap());
+    ledger.kit.provision().await.unwrap();
+    let _runs = ledger.run();
+    let wire = house.wire().await;
+    let raw = Raw::of(&Lit::new("hall", 1), 1);
+    wire.publish("events", "lamp.lit.v1", &raw).await;
+    eventually(SOON, || async { ledger.count("messaging.inbox").await == 1 }).await;
+    sweep(&ledger, &retention).await;
+    assert_eq!(ledger.count("messaging.inbox").await, 1);
+
+    house.clock.set(TimeDelta::hours(2));
+    sweep(&ledger, &retention).await;
+    assert_eq!(ledger.count("messaging.inbox").await, 0);
+    wire.publish("events", "lamp.lit.v1", &raw).await;
+    eventually(SOON, || async { ledger.dead_letters().await.len() == 1 }).await;
+    assert_eq!(ledger.dead_letters().await[0].reason_code, "stale");
+    assert_eq!(ledger.count("entry").await, 1, "it has one effect for ever");
+}
+
+#[tokio::test]
+async fn an_inbox_that_would_forget_before_the_ladder_ends_is_refused() {
+    let house = House::new().await;
+    let ledger = house.ledger(&Switch::new()).await;
+    let short = Retention { inbox: TimeDelta::minutes(10), ..Retention::default() };
+    let refused = ledger.kit.keep_for(short).err().unwrap();
+    assert!(refused.to_string().contains("shorter than the retry ladder"), "{refused}");
+}

@@ -1,0 +1,21 @@
+//! The promises of the kit, each broken on purpose, over a real Postgres and a real RabbitMQ.
+//!
+//! One module per theme; `house` is the world they share: the service `lamp` publishes, the service
+//! `ledger` books what it hears of.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(unreachable_pub, reason = "a test has no outside")]
+#![allow(clippy::disallowed_methods, reason = "tests spawn, and publish what no service would")]
+
+mod house;
+
+mod atomicity;
+mod bounds;
+mod once;
+mod order;
+mod ordered_handlers;
+mod poison;
+mod provisioning;
+mod publishing;
+mod replicas;
+mod retries;

@@ -1,0 +1,143 @@
+//! P4: published is what the broker confirmed, each message by itself.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use testkit::eventually;
+
+use crate::house::{Dimmed, House, Lit, SOON, Switch, eventually_pending};
+
+#[tokio::test]
+async fn one_unroutable_event_in_a_batch_of_two_hundred_stays_alone_and_leaves_when_it_is_bound() {
+    let house = House::new().await;
+    let lamp = house.lamp().await;
+    lamp.kit.provision().await.unwrap();
+    let wire = house.wire().await;
+    wire.queue("probe", &["lamp.lit.v1"]).await;
+    let mut tx = lamp.begin().await;
+    for n in 0..200 {
+        let name = format!("lamp-{n}");
+        if n == 100 {
+            tx.publish(&Dimmed { lamp: name, n: 1 }, 1).unwrap();
+        } else {
+            tx.publish(&Lit::new(name, 1), 1).unwrap();
+        }
+    }
+    tx.commit().await.unwrap();
+
+    let _runs = lamp.run();
+    eventually_pending(&lamp, &[("lamp/lamp-100", 1)]).await;
+    assert_eq!(lamp.faults.largest_batch(), 200, "they were in flight together");
+    let why = eventually(SOON, || async { lamp.pending().await.remove(0).3 }).await;
+    assert_eq!(why, "no queue is bound for this type");
+    let told: BTreeSet<_> = wire.take("probe", 199).await.iter().map(|raw| raw.version()).collect();
+    assert_eq!(told.len(), 199);
+    assert!(wire.drain("probe").await.is_empty());
+
+    let bound = Instant::now();
+    wire.bind("probe", "lamp.dimmed.v1").await;
+    assert_eq!(wire.take("probe", 1).await[0].version(), ("lamp/lamp-100".into(), 1));
+    assert!(bound.elapsed() < Duration::from_secs(8), "{:?}", bound.elapsed());
+    eventually_pending(&lamp, &[]).await;
+}
+
+#[tokio::test]
+async fn every_unroutable_event_of_a_mixed_batch_is_told_from_the_routable_ones() {
+    let house = House::new().await;
+    let lamp = house.lamp().await;
+    lamp.kit.provision().await.unwrap();
+    let wire = house.wire().await;
+    wire.queue("probe", &["lamp.lit.v1"]).await;
+    let _runs = lamp.run();
+    let mut unroutable = Vec::new();
+    for round in 0..5 {
+        let mut tx = lamp.begin().await;
+        for n in 0..100 {
+            let name = format!("lamp-{round}-{n}");
+            if n % 5 == 0 {
+                tx.publish(&Dimmed { lamp: name.clone(), n: 1 }, 1).unwrap();
+                unroutable.push((format!("lamp/{name}"), 1));
+            } else {
+                tx.publish(&Lit::new(name, 1), 1).unwrap();
+            }
+        }
+        tx.commit().await.unwrap();
+    }
+    let expected: Vec<(&str, i32)> = unroutable.iter().map(|(s, n)| (s.as_str(), *n)).collect();
+    eventually_pending(&lamp, &expected).await;
+    assert_eq!(wire.take("probe", 400).await.len(), 400);
+    assert!(wire.drain("probe").await.is_empty());
+}
+
+#[tokio::test]
+async fn an_event_that_a_full_queue_refuses_stays_with_its_reason_and_leaves_when_there_is_room() {
+    let house = House::new().await;
+    let lamp = house.lamp().await;
+    let ledger = house.ledger(&Switch::new()).await;
+    lamp.kit.provision().await.unwrap();
+    ledger.kit.provision().await.unwrap();
+    let full = json!({ "max-length": 3, "overflow": "reject-publish" });
+    house.vhost.set_policy("full", "^ledger\\.in$", &full).await;
+    eventually(SOON, || async { has_policy(&house, "ledger.in", "full").await }).await;
+    let lamp_runs = lamp.run();
+    // One after the other: a queue counts what it has stored, not what is on its way to it.
+    for n in 0..10 {
+        lamp.tell(&Lit::new(format!("lamp-{n}"), 1), 1).await;
+        eventually(SOON, || async {
+            lamp.pending().await.iter().all(|(_, _, attempts, _)| *attempts > 0)
+        })
+        .await;
+    }
+
+    let pending = lamp.pending().await;
+    assert!((5..=7).contains(&pending.len()), "{pending:?}");
+    for (_, _, attempts, why) in &pending {
+        assert!(*attempts >= 1, "{pending:?}");
+        assert_eq!(why.as_deref(), Some("the broker refused it: a queue is full"));
+    }
+    let stored = house.vhost.depth("ledger.in").await;
+    assert_eq!(stored, Some(10 - u32::try_from(pending.len()).unwrap()));
+
+    let ledger_runs = ledger.run();
+    eventually_pending(&lamp, &[]).await;
+    eventually(SOON, || async { ledger.count("entry").await >= 10 }).await;
+    lamp_runs.stop().await;
+    house.finish(&ledger, vec![ledger_runs]).await;
+    let effects = ledger.effects().await;
+    assert_eq!(effects.len(), 10);
+    assert!(effects.values().all(|times| *times == 1), "{effects:?}");
+}
+
+async fn has_policy(house: &House, queue: &str, policy: &str) -> bool {
+    let path = ["queues", house.vhost.name(), queue];
+    let management = house.vhost.management();
+    let answer = management.call(reqwest::Method::GET, &path, None).await.unwrap().unwrap();
+    answer["policy"] == policy
+}
+
+#[tokio::test]
+async fn an_exchange_that_is_missing_is_reported_and_nothing_counts_as_published() {
+    let house = House::new().await;
+    let lamp = house.lamp().await;
+    let _runs = lamp.run();
+    lamp.tell(&Lit::new("hall", 1), 1).await;
+    eventually(SOON, || async {
+        let ill = lamp.kit.vitals().check().err().unwrap_or_default();
+        if ill.contains("events") { Ok(()) } else { Err(ill) }
+    })
+    .await;
+    // And it stays reported, however often the relay connects again.
+    for _ in 0..100 {
+        assert!(lamp.kit.vitals().check().is_err());
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(lamp.pending().await[0].2, 0, "no attempt was spent");
+
+    lamp.kit.provision().await.unwrap();
+    let wire = house.wire().await;
+    wire.queue("probe", &["#"]).await;
+    assert_eq!(wire.take("probe", 1).await[0].version(), ("lamp/hall".into(), 1));
+    eventually(SOON, || async { lamp.kit.vitals().check() }).await;
+    eventually_pending(&lamp, &[]).await;
+}

@@ -1,0 +1,234 @@
+//! Several processes over one database: each partition has one owner, nobody waits for the dead.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use messaging::step::Step;
+use messaging::{Handlers, Presence, partition_of};
+use testkit::eventually;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::house::{House, Lit, Raw, SOON, Service, Wire};
+
+/// Longer than a lease may be and shorter than it lasts after its owner's death.
+const LEASE: Duration = Duration::from_secs(12);
+
+struct Pair {
+    house: House,
+    one: Service,
+    other: Service,
+    wire: Wire,
+}
+
+async fn pair() -> Pair {
+    let house = House::new().await;
+    let one = house.lamp().await;
+    let other = one.replica(&house, Handlers::new());
+    one.kit.provision().await.unwrap();
+    let wire = house.wire().await;
+    wire.queue("probe", &["#"]).await;
+    Pair { house, one, other, wire }
+}
+
+/// How many partitions each of the two holds by a lease that has not run out.
+async fn held(pair: &Pair) -> (usize, usize) {
+    let owners: Vec<(i16, Option<i32>, DateTime<Utc>)> = sqlx::query_as(
+        "select partition, owner, greatest(expires_at, 'epoch') from messaging.partition_lease",
+    )
+    .fetch_all(&pair.one.pg)
+    .await
+    .unwrap();
+    let now = pair.one.pool.clock().now();
+    let of = |service: &Service| {
+        let me = Some(service.pool.instance().number());
+        owners.iter().filter(|(_, owner, until)| *owner == me && *until > now).count()
+    };
+    (of(&pair.one), of(&pair.other))
+}
+
+async fn both_hold_a_share(pair: &Pair) {
+    eventually(SOON, || async {
+        let (one, other) = held(pair).await;
+        if one > 0 && other > 0 && one + other == 16 { Ok(()) } else { Err(format!("{one} {other}")) }
+    })
+    .await;
+}
+
+async fn holds_all(pair: &Pair, which: &Service) {
+    let me = which.pool.instance();
+    eventually(SOON, || async {
+        let (one, other) = held(pair).await;
+        let mine = if pair.one.pool.instance() == me { one } else { other };
+        if mine == 16 { Ok(()) } else { Err(format!("{one} {other}")) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_relays_share_the_partitions_and_publish_each_event_once_and_in_order() {
+    let pair = pair().await;
+    let _runs = (pair.one.run(), pair.other.run());
+    both_hold_a_share(&pair).await;
+    for version in 1..=10 {
+        for (n, service) in (0..40).zip([&pair.one, &pair.other].into_iter().cycle()) {
+            service.tell(&Lit::new(format!("lamp-{n}"), version), version).await;
+        }
+    }
+    let told = pair.wire.take("probe", 400).await;
+    let ids: BTreeSet<_> = told.iter().map(Raw::id).collect();
+    assert_eq!(ids.len(), 400, "each event once");
+    let mut last: BTreeMap<String, u32> = BTreeMap::new();
+    for (subject, version) in told.iter().map(Raw::version) {
+        assert_eq!(last.insert(subject.clone(), version).unwrap_or(0) + 1, version, "{subject}");
+    }
+    eventually(SOON, || async { pair.one.pending().await.is_empty() }).await;
+    assert!(pair.wire.drain("probe").await.is_empty());
+}
+
+#[tokio::test]
+async fn a_newcomer_gets_its_share_while_events_flow_and_none_is_lost_or_out_of_order() {
+    let pair = pair().await;
+    let _one_runs = pair.one.run();
+    holds_all(&pair, &pair.one).await;
+    let _other_runs = pair.other.run();
+    let mut version = 0;
+    let mut shared = false;
+    // Until both hold a share, and once more.
+    for _ in 0..2_000 {
+        version += 1;
+        for n in 0..8 {
+            pair.one.tell(&Lit::new(format!("lamp-{n}"), version), version).await;
+        }
+        if shared {
+            break;
+        }
+        // The relays are never more than a few versions behind.
+        eventually(SOON, || async { pair.one.pending().await.len() <= 16 }).await;
+        let (one, other) = held(&pair).await;
+        shared = one > 0 && other > 0 && one + other == 16;
+    }
+    assert!(shared);
+    let told = pair.wire.take("probe", 8 * version as usize).await;
+    let mut last: BTreeMap<String, u32> = BTreeMap::new();
+    for (subject, version) in told.iter().map(Raw::version) {
+        assert_eq!(last.insert(subject.clone(), version).unwrap_or(0) + 1, version, "{subject}");
+    }
+}
+
+#[tokio::test]
+async fn what_one_writes_for_the_others_partition_leaves_long_before_a_poll() {
+    let pair = pair().await;
+    let _runs = (pair.one.run(), pair.other.run());
+    both_hold_a_share(&pair).await;
+    let theirs: Vec<i16> =
+        sqlx::query_scalar("select partition from messaging.partition_lease where owner = $1")
+            .bind(pair.other.pool.instance().number())
+            .fetch_all(&pair.one.pg)
+            .await
+            .unwrap();
+    let foreign = |name: &String| theirs.contains(&i16::from(partition_of(&format!("lamp/{name}"))));
+    let names: Vec<String> = (0..).map(|n| format!("lamp-{n}")).filter(foreign).take(5).collect();
+    let mut slowest = Duration::ZERO;
+    for name in names {
+        let written = Instant::now();
+        pair.one.tell(&Lit::new(name, 1), 1).await;
+        pair.wire.take("probe", 1).await;
+        slowest = slowest.max(written.elapsed());
+    }
+    // Five in a row cannot all fall just before the other's poll, which comes every four seconds.
+    assert!(slowest < Duration::from_millis(1_500), "{slowest:?}");
+}
+
+#[tokio::test]
+async fn a_process_that_died_loses_its_partitions_long_before_its_leases_run_out() {
+    let pair = pair().await;
+    let _one_runs = pair.one.run();
+    holds_all(&pair, &pair.one).await;
+    // The other one is a process that can be killed: its presence ends with its session.
+    let presence = CancellationToken::new();
+    let session = tokio::spawn(Presence::new(pair.other.pool.clone()).run(presence.clone()));
+    eventually(SOON, || async { live(&pair.one).await.len() == 2 }).await;
+    step_until_shared(&pair, pair.other.kit.relay()).await;
+
+    let killed = Instant::now();
+    session.abort();
+    let _ = session.await;
+    terminate_sessions(&pair.other).await;
+    holds_all(&pair, &pair.one).await;
+    assert!(killed.elapsed() < LEASE - Duration::from_secs(4), "{:?}", killed.elapsed());
+}
+
+#[tokio::test]
+async fn a_process_that_hangs_loses_its_partitions_when_its_leases_run_out() {
+    let pair = pair().await;
+    let _one_runs = pair.one.run();
+    holds_all(&pair, &pair.one).await;
+    // Connected, but not stepped any more once it holds its share.
+    let _session = pair.other.run_only(&["presence"]);
+    step_until_shared(&pair, pair.other.kit.relay()).await;
+    for n in 0..50 {
+        pair.one.tell(&Lit::new(format!("lamp-{n}"), 1), 1).await;
+    }
+
+    pair.house.clock.set(TimeDelta::seconds(13));
+    holds_all(&pair, &pair.one).await;
+    let told = pair.wire.take("probe", 50).await;
+    assert_eq!(told.iter().map(Raw::id).collect::<BTreeSet<_>>().len(), 50);
+    assert_eq!(live(&pair.one).await.len(), 2, "it was not taken for dead");
+}
+
+#[tokio::test]
+async fn a_presence_that_loses_its_session_comes_back_by_itself() {
+    let pair = pair().await;
+    let _runs = (pair.one.run(), pair.other.run());
+    both_hold_a_share(&pair).await;
+    for _ in 0..3 {
+        terminate_sessions(&pair.one).await;
+        eventually(SOON, || async { live(&pair.other).await.len() == 2 }).await;
+    }
+    for n in 0..20 {
+        pair.other.tell(&Lit::new(format!("lamp-{n}"), 1), 1).await;
+    }
+    pair.wire.take("probe", 20).await;
+}
+
+#[tokio::test]
+async fn a_presence_that_ended_is_seen_no_more_while_its_process_lives_on() {
+    let pair = pair().await;
+    let runs = pair.one.run_only(&["presence"]);
+    eventually(SOON, || async { live(&pair.other).await.len() == 1 }).await;
+    runs.stop().await;
+    eventually(SOON, || async { live(&pair.other).await.is_empty() }).await;
+    let _again = pair.one.run_only(&["presence"]);
+    eventually(SOON, || async { live(&pair.other).await.len() == 1 }).await;
+}
+
+/// Steps a relay by hand until it holds its share.
+async fn step_until_shared(pair: &Pair, relay: messaging::Relay) {
+    let relay = Mutex::new(relay);
+    eventually(SOON, || async {
+        relay.lock().await.step().await;
+        let (one, other) = held(pair).await;
+        one > 0 && other > 0 && one + other == 16
+    })
+    .await;
+}
+
+async fn live(service: &Service) -> Vec<i32> {
+    sqlx::query_scalar("select messaging.live_instances()").fetch_all(&service.pg).await.unwrap()
+}
+
+/// Ends the session in which a process shows that it is alive, from the server's side.
+async fn terminate_sessions(service: &Service) {
+    sqlx::query(
+        "select pg_terminate_backend(pid) from pg_locks
+        where locktype = 'advisory' and objid::bigint::integer = $1
+          and database = (select oid from pg_database where datname = current_database())",
+    )
+    .bind(service.pool.instance().number())
+    .execute(&service.pg)
+    .await
+    .unwrap();
+}

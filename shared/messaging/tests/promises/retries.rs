@@ -1,0 +1,96 @@
+//! The retry ladder: what may pass later comes again, later, to the same queue only.
+
+use std::time::{Duration, Instant};
+
+use messaging::retry::LADDER;
+use testkit::eventually;
+
+use crate::house::{House, Lit, Mood, Raw, SOON, Switch, header};
+
+#[tokio::test]
+async fn a_transient_failure_comes_back_after_the_first_rung_and_to_its_own_queue_only() {
+    let house = House::new().await;
+    let switch = Switch::new();
+    let (ledger, runs) = house.running_ledger(&switch).await;
+    let wire = house.wire().await;
+    wire.queue("probe", &["#"]).await;
+    let sent = Instant::now();
+    wire.publish("events", "lamp.lit.v1", &Raw::of(&Lit::with("hall", Mood::Transient), 1)).await;
+
+    eventually(SOON, || async { house.vhost.depth("ledger.retry.1s").await == Some(1) }).await;
+    switch.heal();
+    eventually(SOON, || async { ledger.count("entry").await == 1 }).await;
+    assert!(sent.elapsed() >= Duration::from_secs(1), "{:?}", sent.elapsed());
+    assert_eq!(switch.begun("hall"), 2);
+    house.finish(&ledger, vec![runs]).await;
+    assert_eq!(wire.drain("probe").await.len(), 2, "the event and the test's last message");
+}
+
+#[tokio::test]
+async fn a_message_climbs_every_rung_with_its_attempts_counted_and_is_parked_after_the_last() {
+    let house = House::new().await;
+    let (ledger, _runs) = house.running_ledger(&Switch::new()).await;
+    let wire = house.wire().await;
+    let sent = Raw::of(&Lit::with("hall", Mood::Transient), 1);
+    wire.publish("events", "lamp.lit.v1", &sent).await;
+    let mut first_failed = None;
+    for (rung, attempt) in LADDER.iter().zip(1..) {
+        let resting = wire.take(&format!("ledger.retry.{}", rung.name), 1).await.remove(0);
+        assert_eq!(resting.body, sent.body);
+        assert_eq!(resting.header(&header("attempt")), Some(format!("{attempt}")));
+        assert_eq!(resting.header(&header("code")).as_deref(), Some("retries_exhausted"));
+        assert_eq!(resting.header(&header("reason")).as_deref(), Some("not now"));
+        assert_eq!(resting.header(&header("origin-queue")).as_deref(), Some("ledger.in"));
+        assert_eq!(resting.header(&header("sig")), sent.header(&header("sig")));
+        let since = resting.header(&header("first-failed"));
+        assert!(since.is_some());
+        assert_eq!(*first_failed.get_or_insert(since.clone()), since);
+        // What the broker does when the time is over.
+        wire.publish("requeue", "ledger.in", &resting).await;
+    }
+    eventually(SOON, || async { ledger.dead_letters().await.len() == 1 }).await;
+    let letter = ledger.dead_letters().await.remove(0);
+    assert_eq!((letter.reason_code.as_str(), letter.attempts), ("retries_exhausted", 6));
+    assert_eq!(letter.body, sent.body);
+    let since = letter.first_failed_at.unwrap().to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
+    assert_eq!(first_failed.unwrap(), Some(since));
+}
+
+#[tokio::test]
+async fn the_broker_itself_brings_a_message_back_from_two_rungs() {
+    let house = House::new().await;
+    let switch = Switch::new();
+    let (ledger, _runs) = house.running_ledger(&switch).await;
+    let wire = house.wire().await;
+    wire.publish("events", "lamp.lit.v1", &Raw::of(&Lit::with("hall", Mood::Stranger), 1)).await;
+    eventually(SOON, || async { switch.begun("hall") == 3 }).await;
+    let resting = wire.take("ledger.retry.30s", 1).await.remove(0);
+    assert_eq!(resting.header(&header("attempt")).as_deref(), Some("3"));
+    assert_eq!(resting.header(&header("code")).as_deref(), Some("unknown_aggregate"));
+    assert_eq!(resting.header("x-death"), None, "the broker's notes are not carried along");
+    assert_eq!(ledger.count("entry").await, 0);
+}
+
+#[tokio::test]
+async fn a_retry_whose_queue_is_missing_is_reported_and_loses_nothing() {
+    let house = House::new().await;
+    let switch = Switch::new();
+    let (ledger, runs) = house.running_ledger(&switch).await;
+    house.vhost.delete_queue("ledger.retry.1s").await;
+    let wire = house.wire().await;
+    wire.publish("events", "lamp.lit.v1", &Raw::of(&Lit::with("hall", Mood::Transient), 1)).await;
+    wire.publish("events", "lamp.lit.v1", &Raw::of(&Lit::new("attic", 1), 1)).await;
+    eventually(SOON, || async {
+        let ill = ledger.kit.vitals().check().err().unwrap_or_default();
+        if ill.contains("queue of ledger.in is missing") { Ok(()) } else { Err(ill) }
+    })
+    .await;
+    eventually(SOON, || async { ledger.count("entry where lamp = 'attic'").await == 1 }).await;
+
+    ledger.kit.provision().await.unwrap();
+    switch.heal();
+    eventually(SOON, || async { ledger.count("entry where lamp = 'hall'").await == 1 }).await;
+    house.finish(&ledger, vec![runs]).await;
+    assert_eq!(ledger.count("entry").await, 2);
+    assert!(ledger.dead_letters().await.is_empty(), "nobody was guilty");
+}
