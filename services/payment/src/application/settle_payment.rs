@@ -13,10 +13,7 @@ use super::ports::{Attempt, Gateway, GatewayError, Outcome, Payments, StoreError
 ///
 /// # Errors
 /// [`GatewayError`] when there is no outcome yet.
-pub async fn ask(
-    gateway: &mut impl Gateway,
-    attempt: &Attempt,
-) -> Result<Outcome, GatewayError> {
+pub async fn ask(gateway: &mut impl Gateway, attempt: &Attempt) -> Result<Outcome, GatewayError> {
     if attempt.in_doubt
         && let Some(outcome) = gateway.look_up(attempt).await?
     {

@@ -115,8 +115,7 @@ impl Payment {
 
     /// An order was cancelled before anybody asked to charge it: whoever asks later is too late.
     pub fn void(order_id: Uuid, amount: Money, now: DateTime<Utc>) -> Self {
-        let mut payment =
-            Self::new(order_id, amount, None, Status::Void, Effort::default(), now);
+        let mut payment = Self::new(order_id, amount, None, Status::Void, Effort::default(), now);
         payment.stored.cancelled_at = Some(now);
         payment
     }
@@ -154,9 +153,9 @@ impl Payment {
     pub fn wish(&self) -> Option<Wish> {
         let Stored { status, payment_method, charge_id, cancelled_at, amount, .. } = &self.stored;
         match status {
-            Status::Pending => payment_method
-                .clone()
-                .map(|payment_method| Wish::Charge { payment_method }),
+            Status::Pending => {
+                payment_method.clone().map(|payment_method| Wish::Charge { payment_method })
+            }
             Status::Captured if cancelled_at.is_some() && amount.amount_minor > 0 => {
                 charge_id.clone().map(|charge_id| Wish::Refund { charge_id })
             }

@@ -76,14 +76,10 @@ impl Leases {
         .await?;
         let next_due = rows.first().and_then(|row| row.next_due);
         let leased = rows.into_iter().filter_map(|row| {
-            let wish = match (row.charge_id, row.payment_method) {
-                (Some(charge_id), _) => Wish::Refund { charge_id },
-                (None, payment_method) => Wish::Charge { payment_method: payment_method? },
-            };
             let attempt = Attempt {
                 order_id: row.order_id?,
                 amount: Money::new(row.amount_minor?, row.currency?),
-                wish,
+                wish: wish(row.charge_id, row.payment_method)?,
                 number: row.attempts?.unsigned_abs(),
                 in_doubt: row.was_in_doubt?,
             };
@@ -93,5 +89,13 @@ impl Leases {
             Some(Leased { attempt, cause })
         });
         Ok(Taken { leased: leased.collect(), next_due })
+    }
+}
+
+/// A payment that is due wishes for its money back if it was charged, for its charge otherwise.
+fn wish(charge_id: Option<String>, payment_method: Option<String>) -> Option<Wish> {
+    match charge_id {
+        Some(charge_id) => Some(Wish::Refund { charge_id }),
+        None => Some(Wish::Charge { payment_method: payment_method? }),
     }
 }

@@ -63,6 +63,7 @@ impl Settlement {
         if in_flight > 0 && !left.is_zero() {
             return left;
         }
+        eprintln!("TAKE {:?}", Instant::now());
         let pause = match self.app.leases.take(room).await {
             Ok(taken) => {
                 self.database_away.reset();

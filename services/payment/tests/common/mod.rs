@@ -65,8 +65,7 @@ impl World {
         telemetry::init("payment", &TelemetryConfig::default()).unwrap();
         let database = Database::new("payment").await;
         let folder = std::env::temp_dir().join(format!("payment-{}", database.name()));
-        let gateway =
-            Gateway::open(folder.join("ledger"), GatewayOptions { hold }).unwrap();
+        let gateway = Gateway::open(folder.join("ledger"), GatewayOptions { hold }).unwrap();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port().unwrap()));
         let service = replica(&database, address);
         let mut world = Self { gateway, address, serving: None, folder, service, database };
@@ -95,6 +94,7 @@ impl World {
         .await;
     }
 
+    pub fn order_id(&self) -> Uuid { self.service.app.pool.new_id() }
     pub async fn reserved(&self, payment_method: &str) -> Uuid {
         let order_id = Uuid::from_u128(self.service.app.pool.new_id().as_u128());
         self.reserved_for(order_id, payment_method).await;

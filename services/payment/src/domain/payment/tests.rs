@@ -64,19 +64,25 @@ fn of_nothing_nothing_is_given_back() {
 enum Happening {
     Cancel,
     /// A call is made: it may reach the gateway or not, its answer may be lost.
-    Attempt { arrives: bool, answered: bool, capture: bool },
+    Attempt {
+        arrives: bool,
+        answered: bool,
+        capture: bool,
+    },
     /// The process dies after its call, so that only the lease tells of it.
-    Crash { arrives: bool, capture: bool },
+    Crash {
+        arrives: bool,
+        capture: bool,
+    },
     /// What was charged is looked up.
     LookUp,
 }
 
 fn happenings() -> impl Strategy<Value = Vec<Happening>> {
-    let attempt = (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(a, b, c)| {
-        Happening::Attempt { arrives: a, answered: b, capture: c }
-    });
-    let crash =
-        (any::<bool>(), any::<bool>()).prop_map(|(a, b)| Happening::Crash { arrives: a, capture: b });
+    let attempt = (any::<bool>(), any::<bool>(), any::<bool>())
+        .prop_map(|(a, b, c)| Happening::Attempt { arrives: a, answered: b, capture: c });
+    let crash = (any::<bool>(), any::<bool>())
+        .prop_map(|(a, b)| Happening::Crash { arrives: a, capture: b });
     let one = prop_oneof![Just(Happening::Cancel), Just(Happening::LookUp), attempt, crash];
     prop::collection::vec(one, 0..12)
 }

@@ -1,0 +1,97 @@
+//! Leaves a mail server alone that does not answer.
+
+use std::time::{Duration, Instant};
+
+use envelope::Clock;
+use messaging::retry::Backoff;
+
+/// Mails in a row that met no server until the mail server counts as away.
+const PATIENCE: u32 = 8;
+
+/// Closed, it lets all through. After [`PATIENCE`] failures in a row it opens for a while that grows;
+/// then it lets one through, whose fate decides whether it closes or opens again.
+pub(super) struct Breaker {
+    failures: u32,
+    backoff: Backoff,
+    opens_until: Option<Instant>,
+}
+
+impl Breaker {
+    pub(super) fn new() -> Self {
+        let backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+        Self { failures: 0, backoff, opens_until: None }
+    }
+
+    /// How many of `free` mails may be begun while `in_flight` others are under way.
+    pub(super) fn room(&self, free: usize, in_flight: usize) -> usize {
+        match self.opens_until {
+            None => free,
+            Some(until) if Instant::now() >= until && in_flight == 0 => free.min(1),
+            Some(_) => 0,
+        }
+    }
+
+    /// How long it stays open.
+    pub(super) fn open_for(&self) -> Option<Duration> {
+        let left = self.opens_until?.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some(left)
+    }
+
+    /// The server answered.
+    pub(super) fn succeeded(&mut self) {
+        if self.opens_until.take().is_some() {
+            tracing::info!("the mail server answers again");
+        }
+        self.failures = 0;
+        self.backoff.reset();
+    }
+
+    /// It did not.
+    pub(super) fn failed(&mut self, clock: &Clock) {
+        self.failures = self.failures.saturating_add(1);
+        if self.failures >= PATIENCE && self.open_for().is_none() {
+            if self.opens_until.is_none() {
+                tracing::warn!(
+                    failures = self.failures,
+                    "the mail server is left alone for a while"
+                );
+            }
+            self.opens_until = Some(Instant::now() + self.backoff.next(clock));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_fails_in_a_row_is_left_alone_until_one_call_succeeds() {
+        let (clock, mut breaker) = (Clock::system(), Breaker::new());
+        for _ in 1..PATIENCE {
+            breaker.failed(&clock);
+            assert_eq!(breaker.room(16, 0), 16);
+        }
+        breaker.failed(&clock);
+        assert_eq!(breaker.room(16, 0), 0);
+        assert!(breaker.open_for().is_some_and(|left| left <= Duration::from_millis(200)));
+
+        breaker.opens_until = Some(Instant::now());
+        assert_eq!((breaker.room(16, 0), breaker.room(15, 1)), (1, 0));
+        breaker.failed(&clock);
+        assert_eq!(breaker.room(16, 0), 0);
+        breaker.succeeded();
+        assert_eq!(breaker.room(16, 0), 16);
+    }
+
+    #[test]
+    fn failures_that_come_between_successes_open_nothing() {
+        let (clock, mut breaker) = (Clock::system(), Breaker::new());
+        for _ in 0..PATIENCE * 2 {
+            breaker.failed(&clock);
+            breaker.failed(&clock);
+            breaker.succeeded();
+        }
+        assert_eq!(breaker.room(16, 0), 16);
+    }
+}

@@ -1,0 +1,154 @@
+//! A role and a database per service, and the migrations in it.
+
+use std::str::FromStr as _;
+
+use anyhow::{Context as _, bail, ensure};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _};
+
+use super::plan::Plan;
+use crate::Output;
+use crate::services::{SERVICES, Service};
+
+/// Held while databases are migrated, so that two at once take turns.
+const MIGRATING: i64 = 0x5469_6469_6e67_7331;
+
+/// A server, reached with the rights to create roles and databases.
+struct Server {
+    options: PgConnectOptions,
+    admin: PgConnection,
+}
+
+/// Brings roles, databases and schemas up to date; gives what it changed. Looks at all of them
+/// before it changes any.
+///
+/// # Errors
+/// When the server does not answer, a migration fails, or a database was migrated by a newer program.
+pub(crate) async fn migrate(admin_url: &str, out: &Output) -> anyhow::Result<Vec<String>> {
+    let mut server = Server::connect(admin_url).await?;
+    server.take_turn(out).await?;
+    let mut plans = Vec::new();
+    for service in SERVICES {
+        plans.push(server.look_at(service).await?);
+    }
+    let mut changes = Vec::new();
+    for (service, plan) in SERVICES.iter().zip(plans) {
+        changes.extend(server.bring_up_to_date(service, plan).await?);
+    }
+    // Ends the turn as well.
+    server.admin.close().await?;
+    Ok(changes)
+}
+
+/// What was found of one service.
+struct Found {
+    role: bool,
+    database: bool,
+    plan: Plan,
+}
+
+impl Server {
+    async fn connect(url: &str) -> anyhow::Result<Self> {
+        let options = PgConnectOptions::from_str(url)
+            .ok()
+            .context("ADMIN_DATABASE_URL is no Postgres URL: postgres://user:password@host:port/database")?
+            .application_name("shop migrate");
+        let place = format!("Postgres at {}:{}", options.get_host(), options.get_port());
+        match PgConnection::connect_with(&options).await {
+            Ok(admin) => Ok(Self { options, admin }),
+            Err(sqlx::Error::Database(refusal)) => bail!("{place} says: {}", refusal.message()),
+            Err(error) => Err(error).with_context(|| format!("{place} cannot be reached")),
+        }
+    }
+
+    async fn take_turn(&mut self, out: &Output) -> sqlx::Result<()> {
+        let mine: bool = sqlx::query_scalar("select pg_try_advisory_lock($1)")
+            .bind(MIGRATING)
+            .fetch_one(&mut self.admin)
+            .await?;
+        if !mine {
+            out.note("another migration is running: waiting for it");
+            sqlx::query("select pg_advisory_lock($1)")
+                .bind(MIGRATING)
+                .execute(&mut self.admin)
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn look_at(&mut self, service: &Service) -> anyhow::Result<Found> {
+        let name = service.database();
+        let role =
+            self.exists("select exists (select from pg_roles where rolname = $1)", &name).await?;
+        let database = self
+            .exists("select exists (select from pg_database where datname = $1)", &name)
+            .await?;
+        let plan = if database {
+            // As the administrator: the role may not be there.
+            let mut connection = self.enter(&name, None).await?;
+            let plan = Plan::make(&mut connection, service).await;
+            connection.close().await?;
+            plan.with_context(|| format!("database {name}"))?
+        } else {
+            Plan::everything(service)
+        };
+        Ok(Found { role, database, plan })
+    }
+
+    async fn exists(&mut self, question: &'static str, name: &str) -> sqlx::Result<bool> {
+        sqlx::query_scalar(question).bind(name).fetch_one(&mut self.admin).await
+    }
+
+    async fn bring_up_to_date(
+        &mut self,
+        service: &Service,
+        found: Found,
+    ) -> anyhow::Result<Vec<String>> {
+        let name = service.database();
+        let mut changes = Vec::new();
+        if !found.role {
+            // A development password, which is no secret; set another one where it matters.
+            self.run(format!("create role {name} login password '{name}'")).await?;
+            changes.push(format!("role {name}"));
+        }
+        if !found.database {
+            self.create_database(&name).await?;
+            changes.push(format!("database {name}"));
+        }
+        if !found.plan.is_empty() {
+            // As the role, so that everything belongs to it.
+            let mut connection = self.enter(&name, Some(&name)).await?;
+            let applied = found.plan.apply(&mut connection, service).await;
+            connection.close().await?;
+            applied.with_context(|| format!("database {name}"))?;
+            changes.extend(found.plan.lines(&name));
+        }
+        Ok(changes)
+    }
+
+    async fn create_database(&mut self, name: &str) -> anyhow::Result<()> {
+        // A database is created by a member of the role that is to own it, which a superuser is anyway.
+        self.run(format!("grant {name} to current_user")).await?;
+        self.run(format!("create database {name} owner {name}")).await?;
+        // A service has no business in another one's database.
+        self.run(format!("revoke connect, temporary on database {name} from public")).await
+    }
+
+    /// Names of roles and databases cannot be parameters; ours are letters and underscores.
+    async fn run(&mut self, sql: String) -> anyhow::Result<()> {
+        ensure!(!sql.contains('"'), "a name holds a quote");
+        sqlx::query(AssertSqlSafe(sql.as_str())).execute(&mut self.admin).await.with_context(
+            || format!("cannot {}", sql.split(" password").next().unwrap_or_default()),
+        )?;
+        Ok(())
+    }
+
+    async fn enter(&self, database: &str, role: Option<&str>) -> anyhow::Result<PgConnection> {
+        let mut options = self.options.clone().database(database);
+        if let Some(role) = role {
+            options = options.options([("role", role)]);
+        }
+        let connection = PgConnection::connect_with(&options).await;
+        connection.with_context(|| format!("database {database} cannot be entered"))
+    }
+}

@@ -1,0 +1,8 @@
+//! The program `shop`.
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    shop::run().await
+}

@@ -1,0 +1,103 @@
+//! Short HTTP questions to what runs on this machine.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use reqwest::{Client, StatusCode, redirect};
+use serde_json::Value;
+
+/// Asks whether something is ready.
+#[derive(Debug, Clone)]
+pub(crate) struct Probe {
+    client: Client,
+}
+
+impl Probe {
+    /// A probe that gives up after `timeout`, follows no redirect and uses no proxy.
+    ///
+    /// # Errors
+    /// When the HTTP client cannot be made.
+    pub(crate) fn new(timeout: Duration) -> anyhow::Result<Self> {
+        let client = Client::builder()
+            .timeout(timeout)
+            .connect_timeout(timeout)
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .build()?;
+        Ok(Self { client })
+    }
+
+    /// Whether `url` answers with success.
+    ///
+    /// # Errors
+    /// Why not, in words: with the reason of each dependency where the answer names them.
+    pub(crate) async fn ready(&self, url: &str) -> Result<(), String> {
+        let answer = self.client.get(url).send().await.map_err(|error| in_short(&error))?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(());
+        }
+        let reasons = answer.json().await.map(|body| reasons(&body)).unwrap_or_default();
+        Err(if reasons.is_empty() { format!("answers {status}") } else { reasons })
+    }
+
+    /// The status of `GET url`.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub(crate) async fn status(&self, url: &str) -> reqwest::Result<StatusCode> {
+        Ok(self.client.get(url).send().await?.status())
+    }
+
+    /// The status and body of `PUT url`.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub(crate) async fn put(
+        &self,
+        url: &str,
+        body: &Value,
+    ) -> reqwest::Result<(StatusCode, String)> {
+        let answer = self.client.put(url).json(body).send().await?;
+        Ok((answer.status(), answer.text().await?))
+    }
+}
+
+/// The client's own text repeats the address in every line.
+fn in_short(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        "no answer in time".to_owned()
+    } else if error.is_connect() {
+        "not listening yet".to_owned()
+    } else {
+        error.to_string()
+    }
+}
+
+/// `rabbitmq: not connected; postgres: ...` from the body of `/health/ready`.
+fn reasons(body: &Value) -> String {
+    let mut text = String::new();
+    let dependencies = body.get("dependencies").and_then(Value::as_object);
+    for (name, dependency) in dependencies.into_iter().flatten() {
+        if dependency["status"] != "up" {
+            let reason = dependency["reason"].as_str().unwrap_or("down");
+            let separator = if text.is_empty() { "" } else { "; " };
+            let _ = write!(text, "{separator}{name}: {reason}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_down_is_named() {
+        let body = serde_json::json!({ "dependencies": {
+            "postgres": { "status": "up" },
+            "rabbitmq": { "status": "down", "reason": "no connection" },
+        }});
+        assert_eq!(reasons(&body), "rabbitmq: no connection");
+    }
+}
