@@ -4,82 +4,46 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 
-/// The ports of a running shop, all on 127.0.0.1. Every verb that talks to it takes them.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Ports on 127.0.0.1")]
-pub struct Ports {
-    /// Order service
-    #[arg(long = "order-port", env = "ORDER_PORT", value_name = "PORT", default_value_t = 8081)]
-    pub order: u16,
-    /// Inventory service
-    #[arg(
-        long = "inventory-port",
-        env = "INVENTORY_PORT",
-        value_name = "PORT",
-        default_value_t = 8082
-    )]
-    pub inventory: u16,
-    /// Payment service
-    #[arg(
-        long = "payment-port",
-        env = "PAYMENT_PORT",
-        value_name = "PORT",
-        default_value_t = 8083
-    )]
-    pub payment: u16,
-    /// Email service
-    #[arg(long = "email-port", env = "EMAIL_PORT", value_name = "PORT", default_value_t = 8084)]
-    pub email: u16,
-    /// Audit service
-    #[arg(long = "audit-port", env = "AUDIT_PORT", value_name = "PORT", default_value_t = 8085)]
-    pub audit: u16,
-    /// Payment gateway
-    #[arg(
-        long = "gateway-port",
-        env = "GATEWAY_PORT",
-        value_name = "PORT",
-        default_value_t = 8090
-    )]
-    pub gateway: u16,
-    /// Postgres
-    #[arg(
-        long = "postgres-port",
-        env = "POSTGRES_PORT",
-        value_name = "PORT",
-        default_value_t = 15432
-    )]
-    pub postgres: u16,
-    /// RabbitMQ, AMQP
-    #[arg(long = "amqp-port", env = "AMQP_PORT", value_name = "PORT", default_value_t = 15673)]
-    pub amqp: u16,
-    /// RabbitMQ, management API and pages
-    #[arg(
-        long = "management-port",
-        env = "MANAGEMENT_PORT",
-        value_name = "PORT",
-        default_value_t = 15672
-    )]
-    pub management: u16,
-    /// Traces: Jaeger's API and pages
-    #[arg(long = "traces-port", env = "TRACES_PORT", value_name = "PORT", default_value_t = 16686)]
-    pub traces: u16,
-    /// Traces in, OTLP over gRPC
-    #[arg(long = "otlp-port", env = "OTLP_PORT", value_name = "PORT", default_value_t = 4317)]
-    pub otlp: u16,
-    /// Traces in, OTLP over HTTP
-    #[arg(
-        long = "otlp-http-port",
-        env = "OTLP_HTTP_PORT",
-        value_name = "PORT",
-        default_value_t = 4318
-    )]
-    pub otlp_http: u16,
-    /// Mail view: Mailpit's API and pages
-    #[arg(long = "mail-port", env = "MAIL_PORT", value_name = "PORT", default_value_t = 8025)]
-    pub mail: u16,
-    /// Mail in, SMTP
-    #[arg(long = "smtp-port", env = "SMTP_PORT", value_name = "PORT", default_value_t = 11025)]
-    pub smtp: u16,
+/// One field per port: its flag, its variable, its default and what listens there.
+macro_rules! ports {
+    ($($field:ident: $flag:literal, $variable:literal, $default:literal, $what:literal;)+) => {
+        /// The ports of a running shop, all on 127.0.0.1. Every verb that talks to it takes them.
+        #[derive(Debug, Clone, Args)]
+        #[command(next_help_heading = "Ports on 127.0.0.1")]
+        pub struct Ports {
+            $(
+                #[doc = $what]
+                #[arg(id = $flag, long = $flag, env = $variable, value_name = "PORT")]
+                #[arg(default_value_t = $default)]
+                pub $field: u16,
+            )+
+        }
+
+        impl Ports {
+            /// Every port by the variable that changes it, in the order of the documentation.
+            #[must_use]
+            pub fn all(&self) -> Vec<(&'static str, u16)> {
+                vec![$(($variable, self.$field)),+]
+            }
+        }
+    };
+}
+
+ports! {
+    order: "order-port", "ORDER_PORT", 8081, "Order service";
+    inventory: "inventory-port", "INVENTORY_PORT", 8082, "Inventory service";
+    payment: "payment-port", "PAYMENT_PORT", 8083, "Payment service";
+    email: "email-port", "EMAIL_PORT", 8084, "Email service";
+    audit: "audit-port", "AUDIT_PORT", 8085, "Audit service";
+    gateway: "gateway-port", "GATEWAY_PORT", 8090, "Payment gateway";
+    postgres: "postgres-port", "POSTGRES_PORT", 15432, "Postgres";
+    amqp: "amqp-port", "AMQP_PORT", 15673, "RabbitMQ, AMQP";
+    management: "management-port", "MANAGEMENT_PORT", 15672, "RabbitMQ, management API and pages";
+    traces: "traces-port", "TRACES_PORT", 16686, "Traces: Jaeger's API and pages";
+    otlp: "otlp-port", "OTLP_PORT", 4317, "Traces in, OTLP over gRPC";
+    otlp_http: "otlp-http-port", "OTLP_HTTP_PORT", 4318, "Traces in, OTLP over HTTP";
+    mail: "mail-port", "MAIL_PORT", 8025, "Mail view: Mailpit's API and pages";
+    smtp: "smtp-port", "SMTP_PORT", 11025, "Mail in, SMTP";
 }
 
 /// Name and password of the development superusers, in Postgres and in RabbitMQ; also the vhost.
@@ -114,27 +78,6 @@ impl Ports {
     #[must_use]
     pub fn trace_url(&self, trace_id: &str) -> String {
         format!("{}/trace/{trace_id}", Self::http(self.traces))
-    }
-
-    /// Every port by the variable that changes it, in the order of the documentation.
-    #[must_use]
-    pub fn all(&self) -> [(&'static str, u16); 14] {
-        [
-            ("ORDER_PORT", self.order),
-            ("INVENTORY_PORT", self.inventory),
-            ("PAYMENT_PORT", self.payment),
-            ("EMAIL_PORT", self.email),
-            ("AUDIT_PORT", self.audit),
-            ("GATEWAY_PORT", self.gateway),
-            ("POSTGRES_PORT", self.postgres),
-            ("AMQP_PORT", self.amqp),
-            ("MANAGEMENT_PORT", self.management),
-            ("TRACES_PORT", self.traces),
-            ("OTLP_PORT", self.otlp),
-            ("OTLP_HTTP_PORT", self.otlp_http),
-            ("MAIL_PORT", self.mail),
-            ("SMTP_PORT", self.smtp),
-        ]
     }
 
     /// A port that two of them share, with both variables.

@@ -42,8 +42,23 @@ fn help_lists_every_command_and_ends_with_examples() {
     let (code, out, _) = run(&["--help"]);
     assert_eq!(code, 0);
     for verb in [
-        "up", "reset", "order", "inventory", "payment", "email", "audit", "gateway", "sink",
-        "migrate", "doctor", "place", "load", "verify", "trace", "healthcheck", "completions",
+        "up",
+        "reset",
+        "order",
+        "inventory",
+        "payment",
+        "email",
+        "audit",
+        "gateway",
+        "sink",
+        "migrate",
+        "doctor",
+        "place",
+        "load",
+        "verify",
+        "trace",
+        "healthcheck",
+        "completions",
     ] {
         let listed = out.lines().any(|line| line.trim_start().starts_with(&format!("{verb} ")));
         assert!(listed, "{verb} is missing in:\n{out}");
@@ -53,7 +68,9 @@ fn help_lists_every_command_and_ends_with_examples() {
 
 #[test]
 fn every_command_of_ours_shows_examples() {
-    for verb in ["up", "reset", "gateway", "migrate", "doctor", "keys", "healthcheck", "completions"] {
+    for verb in
+        ["up", "reset", "gateway", "migrate", "doctor", "keys", "healthcheck", "completions"]
+    {
         let (code, out, _) = run(&[verb, "--help"]);
         assert_eq!(code, 0, "{verb}");
         assert!(out.contains("Examples:\n  "), "{verb}:\n{out}");
@@ -131,7 +148,7 @@ fn completions_know_the_commands() {
 fn asyncapi_prints_the_committed_document() {
     let (code, out, _) = run(&["asyncapi"]);
     assert_eq!(code, 0);
-    assert!(out.starts_with("asyncapi: 3.") || out.contains("\nasyncapi: 3."), "{out:.200}");
+    assert!(out.contains("\nasyncapi: \"3."), "{out:.200}");
 }
 
 #[test]

@@ -5,27 +5,32 @@ mod up_world;
 
 use std::net::TcpListener;
 
+use envelope::Clock;
 use sandbox::process;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 use testkit::eventually;
 use up_world::{SOON, START, World};
-use uuid::Uuid;
 
 async fn place(world: &World) -> String {
     let order = json!({
-        "customer_id": Uuid::now_v7(),
+        "customer_id": Clock::system().new_id(),
         "customer_email": "buyer@example.org",
         "lines": [{ "sku": "DEMO-1", "quantity": 2 }],
         "payment_method": "pm_ok",
     });
     // The catalogue learns of a new product a moment after inventory.
     eventually(SOON, || async {
+        let key = Clock::system().new_id().to_string();
         let request = world.http.post(world.url("ORDER_PORT", "/orders")).json(&order);
-        let answer = request.header("Idempotency-Key", Uuid::now_v7().to_string()).send().await;
+        let answer = request.header("Idempotency-Key", key).send().await;
         let answer = answer.map_err(|error| error.to_string())?;
         let (status, body): (_, Value) = (answer.status(), answer.json().await.unwrap());
-        if status == 202 { Ok(body["order_id"].as_str().unwrap().to_owned()) } else { Err(body.to_string()) }
+        if status == 202 {
+            Ok(body["order_id"].as_str().unwrap().to_owned())
+        } else {
+            Err(body.to_string())
+        }
     })
     .await
 }

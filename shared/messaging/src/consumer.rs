@@ -24,6 +24,9 @@ use crate::vitals::{Part, Vitals};
 /// Tries in place for what a race lost, each in a fresh transaction.
 const QUICK_TRIES: u32 = 3;
 
+/// How often a settlement that has no place to go is tried again.
+const OWED_AGAIN: Duration = Duration::from_secs(1);
+
 /// How a consumer works.
 #[derive(Debug, Clone)]
 pub struct ConsumerSettings {
@@ -53,6 +56,8 @@ pub struct Consumer {
     subscription: Option<Box<dyn Subscription>>,
     /// Deliveries whose transaction could not even begin.
     waiting: Vec<Delivery>,
+    /// Whether some settlements have no place to go.
+    owing: bool,
     broker_away: Backoff,
     database_away: Backoff,
 }
@@ -80,6 +85,7 @@ impl Consumer {
             vitals,
             subscription: None,
             waiting: Vec::new(),
+            owing: false,
             broker_away: away.clone(),
             database_away: away,
         }
@@ -89,10 +95,10 @@ impl Consumer {
         if self.subscription.is_none() {
             // What an ended subscription delivered comes again; settling it here would be in vain.
             self.waiting.clear();
+            self.owing = false;
             let prefetch = self.settings.prefetch;
             let subscription = self.transport.subscribe(&self.topology, prefetch).await?;
             self.subscription = Some(subscription);
-            self.broker_away.reset();
             self.vitals.well(Part::Consumer);
         }
         self.subscription
@@ -101,10 +107,11 @@ impl Consumer {
     }
 
     async fn next(&mut self) -> Result<Vec<Delivery>, TransportError> {
-        let (max, stop) = (self.settings.chunk, self.stop.clone());
+        let (max, stop, owing) = (self.settings.chunk, self.stop.clone(), self.owing);
         let subscription = self.subscribed().await?;
         tokio::select! {
             () = stop.cancelled() => Ok(Vec::new()),
+            () = tokio::time::sleep(OWED_AGAIN), if owing => Ok(Vec::new()),
             chunk = subscription.next(max) => chunk,
         }
     }
@@ -119,10 +126,8 @@ impl Consumer {
         match self.handle(&chunk).await {
             Ok(settled) => {
                 self.database_away.reset();
-                self.vitals.well(Part::Consumer);
-                if let Some(subscription) = self.subscription.as_mut() {
-                    subscription.settle(settled).await?;
-                }
+                self.settle(settled).await?;
+                self.broker_away.reset();
                 Ok(Progress::More)
             }
             Err(why) => {
@@ -132,6 +137,23 @@ impl Consumer {
                 Ok(Progress::Idle(self.database_away.next(self.pool.clock())))
             }
         }
+    }
+
+    /// Messages without a place to go are kept, and those behind them pass.
+    async fn settle(&mut self, settled: Settled) -> Result<(), TransportError> {
+        let Some(subscription) = self.subscription.as_mut() else { return Ok(()) };
+        match subscription.settle(settled).await {
+            Ok(()) => {
+                self.owing = false;
+                self.vitals.well(Part::Consumer);
+            }
+            Err(TransportError::Topology(why)) => {
+                self.owing = true;
+                self.vitals.ill(Part::Consumer, why);
+            }
+            Err(away) => return Err(away),
+        }
+        Ok(())
     }
 
     /// Decides over a chunk. The error says why there is no database.
@@ -166,7 +188,7 @@ impl Consumer {
                     }
                     return Ok(());
                 }
-                Err(Trouble::Away(why)) => return Err(why),
+                Err(Trouble::Away(why)) if self.database_is_away().await => return Err(why),
                 Err(trouble) => {
                     tracing::debug!(why = trouble.why(), "chunk failed; taking it apart");
                     counter!("chunks_taken_apart_total").increment(1);
@@ -191,11 +213,7 @@ impl Consumer {
                     let outcome = outcomes.first().copied().unwrap_or(Outcome::Duplicate);
                     return Ok(self.conclude(delivery, outcome));
                 }
-                // The database answers all the same: it may be back, or this message ends every
-                // session that it is handled in.
-                Err(Trouble::Away(why)) if crate::ping(self.pool.clone()).await.is_err() => {
-                    return Err(why);
-                }
+                Err(Trouble::Away(why)) if self.database_is_away().await => return Err(why),
                 Err(Trouble::Away(_) | Trouble::Blip(_)) if tries < QUICK_TRIES => tries += 1,
                 Err(Trouble::Away(why) | Trouble::Blip(why)) => {
                     return Ok(self.later(delivery, Code::RetriesExhausted, why));
@@ -204,6 +222,12 @@ impl Consumer {
                 Err(Trouble::Permanent(code, why)) => return Ok(self.park(delivery, code, why)),
             }
         }
+    }
+
+    /// False when it answers all the same: it may be back, or a message ends every session that it
+    /// is handled in, which is that message's fault alone.
+    async fn database_is_away(&self) -> bool {
+        crate::ping(self.pool.clone()).await.is_err()
     }
 
     async fn desk_handles(&self, batch: &[&Accepted]) -> Result<Vec<Outcome>, Trouble> {

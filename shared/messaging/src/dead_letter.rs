@@ -26,6 +26,9 @@ pub struct Parker {
     topology: Topology,
     stop: CancellationToken,
     subscription: Option<Box<dyn Subscription>>,
+    /// Letters that the database was not there for. They stay unsettled: handing them back would
+    /// count as failed deliveries, and a broker drops what failed too often.
+    waiting: Vec<Delivery>,
     away: Backoff,
 }
 
@@ -37,29 +40,33 @@ impl Parker {
         stop: CancellationToken,
     ) -> Self {
         let away = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
-        Self { pool, transport, topology, stop, subscription: None, away }
+        Self { pool, transport, topology, stop, subscription: None, waiting: Vec::new(), away }
     }
 
-    async fn advance(&mut self) -> Result<(), TransportError> {
+    async fn advance(&mut self) -> Result<Progress, TransportError> {
         if self.subscription.is_none() {
+            self.waiting.clear();
             self.subscription = Some(self.transport.parked(&self.topology).await?);
             self.count().await;
         }
-        let Some(subscription) = self.subscription.as_mut() else { return Ok(()) };
-        let chunk = tokio::select! {
-            () = self.stop.cancelled() => return Ok(()),
-            chunk = subscription.next(CHUNK) => chunk?,
-        };
-        for delivery in &chunk {
-            store(&self.pool, &self.topology, delivery)
-                .await
-                .map_err(|error| TransportError::Away(format!("database: {error}")))?;
+        let Some(subscription) = self.subscription.as_mut() else { return Ok(Progress::More) };
+        if self.waiting.is_empty() {
+            self.waiting = tokio::select! {
+                () = self.stop.cancelled() => return Ok(Progress::More),
+                chunk = subscription.next(CHUNK) => chunk?,
+            };
         }
-        let done = chunk.into_iter().map(|delivery| (delivery, Settlement::Done)).collect();
-        subscription.settle(done).await?;
+        for letter in &self.waiting {
+            if let Err(error) = store(&self.pool, &self.topology, letter).await {
+                tracing::debug!(%error, "parker waits for the database");
+                return Ok(Progress::Idle(self.away.next(self.pool.clock())));
+            }
+        }
+        let stored = self.waiting.drain(..).map(|letter| (letter, Settlement::Done)).collect();
+        subscription.settle(stored).await?;
         self.away.reset();
         self.count().await;
-        Ok(())
+        Ok(Progress::More)
     }
 
     async fn count(&self) {
@@ -74,7 +81,8 @@ impl Parker {
     }
 }
 
-/// Stores one dead letter; the same one again changes nothing.
+/// Stores one dead letter. The same one again changes nothing, unless somebody has decided over it
+/// meanwhile: then it has failed once more.
 async fn store(pool: &Pool, topology: &Topology, letter: &Delivery) -> Result<(), sqlx::Error> {
     let namespace = pool.identity().namespace();
     let header = |what: &str| letter.headers.get(&format!("x-{namespace}-{what}"));
@@ -95,7 +103,12 @@ async fn store(pool: &Pool, topology: &Topology, letter: &Delivery) -> Result<()
             (id, queue, source, event_id, type, body_sha256, body, headers, reason_code, reason,
              attempts, first_failed_at, parked_at)
         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
-        on conflict (queue, source, event_id, body_sha256) do nothing",
+        on conflict (queue, source, event_id, body_sha256) do update
+            set state = 'parked', headers = excluded.headers,
+                reason_code = excluded.reason_code, reason = excluded.reason,
+                attempts = excluded.attempts, first_failed_at = excluded.first_failed_at,
+                parked_at = excluded.parked_at
+            where dead_letter.state <> 'parked'",
         pool.new_id(),
         queue,
         claimed_source.map(printable),
@@ -123,9 +136,9 @@ fn printable(text: &str) -> String {
 impl Step for Parker {
     async fn step(&mut self) -> Progress {
         match self.advance().await {
-            Ok(()) => Progress::More,
+            Ok(progress) => progress,
             Err(error) => {
-                tracing::debug!(%error, "parker waits");
+                tracing::debug!(%error, "parker waits for the broker");
                 if let Some(spent) = self.subscription.take() {
                     spent.close().await;
                 }

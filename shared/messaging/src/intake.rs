@@ -132,7 +132,6 @@ impl Intake {
         let envelope = Envelope::decode(&delivery.body)?;
         self.keys.authorise(&key_id, &envelope.source, &envelope.event_type)?;
         check_mirrors(delivery, &envelope)?;
-        self.check_time(&envelope, now)?;
         let Some(short_type) = self.identity.short_type(&envelope.event_type) else {
             return fault(Code::UnknownType, "type is of another system");
         };
@@ -148,10 +147,12 @@ impl Intake {
         let body_sha256 = Sha256::digest(&body).into();
         let message =
             Arc::new(Message { envelope, short_type, body, body_sha256, signature, key_id });
-        match handler.prepare(message.clone()) {
-            Ok(prepared) => Ok(Accepted { message, prepared, ordered: handler.ordered() }),
-            Err(why) => fault(Code::SchemaInvalid, why),
-        }
+        let prepared = match handler.prepare(message.clone()) {
+            Ok(prepared) => prepared,
+            Err(why) => return fault(Code::SchemaInvalid, why),
+        };
+        self.check_time(&message.envelope, now)?;
+        Ok(Accepted { message, prepared, ordered: handler.ordered() })
     }
 
     fn check_time(&self, envelope: &Envelope, now: DateTime<Utc>) -> Result<(), Fault> {

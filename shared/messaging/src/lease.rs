@@ -1,6 +1,5 @@
 //! Which partitions this process publishes. One owner at a time, over all replicas.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -13,14 +12,17 @@ use crate::pool::{Instance, Pool};
 const TERM: Duration = Duration::from_secs(12);
 /// How often it is renewed.
 const RENEW: Duration = Duration::from_secs(4);
+/// How often a newcomer asks while others still hold some of its share; they give it up when they
+/// next renew.
+const SHORT: Duration = Duration::from_millis(500);
 
 /// The leases of this process.
 pub(crate) struct Leases {
     pool: Pool,
     owned: Partitions,
     renewed: Option<Instant>,
-    /// Whether some row may be waiting for its time, which is worth a query when idle.
-    some_wait: AtomicBool,
+    /// Whether others still hold some of our share.
+    short: bool,
 }
 
 struct Lease {
@@ -31,19 +33,16 @@ struct Lease {
 
 impl Leases {
     pub(crate) fn new(pool: Pool) -> Self {
-        Self { pool, owned: Partitions::default(), renewed: None, some_wait: AtomicBool::new(true) }
+        Self { pool, owned: Partitions::default(), renewed: None, short: false }
     }
 
     pub(crate) fn owned(&self) -> Partitions {
         self.owned
     }
 
-    pub(crate) fn some_wait(&self) -> bool {
-        self.some_wait.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn set_some_wait(&self, yes: bool) {
-        self.some_wait.store(yes, Ordering::Relaxed);
+    /// How long until the leases want to be looked at again.
+    pub(crate) fn due_in(&self) -> Duration {
+        if self.short { SHORT } else { RENEW }
     }
 
     /// Whether what was handed out still holds. A process that was stopped for longer than the term
@@ -61,7 +60,7 @@ impl Leases {
             return Ok(self.owned);
         }
         let age = self.renewed.map(|at| at.elapsed());
-        if age.is_none_or(|age| age >= RENEW) {
+        if age.is_none_or(|age| age >= self.due_in()) {
             let begun = Instant::now();
             let renewed = self.renew().await;
             self.owned = *renewed.as_ref().unwrap_or(&Partitions::default());
@@ -72,7 +71,7 @@ impl Leases {
         Ok(self.owned)
     }
 
-    async fn renew(&self) -> Result<Partitions, sqlx::Error> {
+    async fn renew(&mut self) -> Result<Partitions, sqlx::Error> {
         let now = self.pool.clock().now();
         let expires = now + TimeDelta::from_std(TERM).unwrap_or_default();
         let (leases, live) = self.read().await?;
@@ -99,7 +98,9 @@ impl Leases {
         )
         .fetch_all(self.pool.pg())
         .await?;
-        Ok(held.into_iter().filter_map(|p| u8::try_from(p).ok()).collect())
+        let held: Partitions = held.into_iter().filter_map(|p| u8::try_from(p).ok()).collect();
+        self.short = held != plan.take;
+        Ok(held)
     }
 
     async fn read(&self) -> Result<(Vec<Lease>, Vec<Instance>), sqlx::Error> {

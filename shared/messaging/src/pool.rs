@@ -27,6 +27,7 @@ struct Inner {
     wake_others: Signal,
     owned: AtomicU32,
     absent: AtomicBool,
+    some_wait: AtomicBool,
 }
 
 /// The number of this process among all that share the database, for leases.
@@ -71,6 +72,7 @@ impl Pool {
             wake_others: Signal::new(),
             owned: AtomicU32::new(0),
             absent: AtomicBool::new(false),
+            some_wait: AtomicBool::new(true),
         }))
     }
 
@@ -122,6 +124,15 @@ impl Pool {
     pub(crate) fn set_absent(&self, absent: bool) {
         self.0.absent.store(absent, Ordering::Release);
         self.0.outbox_written.notify();
+    }
+
+    /// Whether some row may be waiting for its time, which is worth a query when idle.
+    pub(crate) fn some_wait(&self) -> bool {
+        self.0.some_wait.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_some_wait(&self, yes: bool) {
+        self.0.some_wait.store(yes, Ordering::Relaxed);
     }
 
     pub(crate) fn is_absent(&self) -> bool {

@@ -76,6 +76,7 @@ impl Presence {
         backoff.reset();
         self.pool.set_absent(false);
         while listener.try_recv().await?.is_some() {
+            self.pool.set_some_wait(true);
             self.pool.outbox_written().notify();
         }
         Ok(())

@@ -22,8 +22,6 @@ use crate::vitals::{Part, Vitals};
 
 /// Rows per claim. Large enough to hide the broker's latency, small enough to settle within one.
 const BATCH: i64 = 500;
-/// The safety net under the wake-ups, and the rhythm of the leases.
-const POLL: Duration = Duration::from_secs(4);
 /// How soon a row that no queue wanted, or a full one refused, is tried again: 0.25 s doubling.
 const REFUSED_BASE: Duration = Duration::from_millis(250);
 const REFUSED_MAX: Duration = Duration::from_secs(5);
@@ -67,16 +65,16 @@ impl Relay {
     async fn advance(&mut self) -> Result<Progress, sqlx::Error> {
         let owned = self.leases.keep().await?;
         self.measure().await?;
-        if owned.is_empty() {
-            return Ok(Progress::Idle(POLL));
-        }
-        let now = self.pool.clock().now();
-        let rows = outbox::pending(self.pool.pg(), owned, now, BATCH).await?;
         // Also with nothing to publish, so that the first event does not wait for a handshake and
         // the health check knows.
         if !self.connect().await {
             return Ok(Progress::Idle(self.broker_away.next(self.pool.clock())));
         }
+        if owned.is_empty() {
+            return Ok(Progress::Idle(self.leases.due_in()));
+        }
+        let now = self.pool.clock().now();
+        let rows = outbox::pending(self.pool.pg(), owned, now, BATCH).await?;
         if rows.is_empty() {
             return self.idle(now).await;
         }
@@ -99,13 +97,14 @@ impl Relay {
 
     /// How long there is nothing to do: until the next waiting row is due.
     async fn idle(&self, now: DateTime<Utc>) -> Result<Progress, sqlx::Error> {
-        if !self.leases.some_wait() {
-            return Ok(Progress::Idle(POLL));
+        if !self.pool.some_wait() {
+            return Ok(Progress::Idle(self.leases.due_in()));
         }
         let due = outbox::next_due(self.pool.pg(), self.leases.owned()).await?;
-        self.leases.set_some_wait(due.is_some());
-        let until = due.map_or(POLL, |due| (due - now).to_std().unwrap_or(Duration::ZERO));
-        Ok(Progress::Idle(until.clamp(Duration::from_millis(10), POLL)))
+        self.pool.set_some_wait(due.is_some());
+        let longest = self.leases.due_in();
+        let until = due.map_or(longest, |due| (due - now).to_std().unwrap_or(Duration::ZERO));
+        Ok(Progress::Idle(until.clamp(Duration::from_millis(10), longest)))
     }
 
     async fn connect(&mut self) -> bool {
@@ -213,7 +212,7 @@ impl Relay {
             outbox::mark_published(self.pool.pg(), &confirmed, now).await?;
         }
         if !refused.is_empty() {
-            self.leases.set_some_wait(true);
+            self.pool.set_some_wait(true);
             outbox::mark_refused(self.pool.pg(), &refused).await?;
         }
         Ok(waiting)
@@ -230,7 +229,7 @@ impl Relay {
         gauge!("outbox_pending").set(backlog.pending as f64);
         gauge!("outbox_oldest_age_seconds").set(age.as_seconds_f64().max(0.0));
         gauge!("outbox_stuck").set(backlog.stuck as f64);
-        self.leases.set_some_wait(true);
+        self.pool.set_some_wait(true);
         Ok(())
     }
 }

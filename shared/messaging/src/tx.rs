@@ -160,6 +160,9 @@ impl Tx {
         let written: Partitions = self.rows.iter().map(|row| row.partition).collect();
         outbox::insert(&mut self.inner, &self.rows).await?;
         self.inner.commit().await?;
+        if self.rows.iter().any(|row| row.not_before.is_some()) {
+            self.pool.set_some_wait(true);
+        }
         if !written.is_empty() {
             self.pool.written(written);
         }

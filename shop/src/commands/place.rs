@@ -3,12 +3,11 @@
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
 use envelope::Clock;
 use serde::Serialize;
 
 use crate::commands::client::{
-    Addresses, NewLine, NewOrder, OrderApi, OrderDocument, Patience, Status, duration,
+    Addresses, CallError, NewLine, NewOrder, OrderApi, OrderDocument, Patience, Status, duration,
 };
 use crate::commands::load::Customer;
 use crate::output::Tone;
@@ -95,7 +94,7 @@ pub async fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     let mut order = place(&api, &args).await?;
     let trace_url = order.trace_id.as_deref().map(|id| args.addresses.trace_page(id));
     if !out.is_json() {
-        out.line(head(&order, trace_url.as_deref(), out));
+        out.line(head(&order, trace_url.as_deref(), &args, out));
     }
     if args.watch {
         order = watch(&api, order, args.wait, out).await?;
@@ -121,16 +120,16 @@ async fn place(api: &OrderApi, args: &Args) -> anyhow::Result<OrderDocument> {
     Ok(answer?)
 }
 
-fn head(order: &OrderDocument, trace_url: Option<&str>, out: &Output) -> String {
+fn head(order: &OrderDocument, trace_url: Option<&str>, args: &Args, out: &Output) -> String {
     let mut lines = vec![
         vec!["order".to_owned(), order.order_id.to_string()],
         vec!["total".to_owned(), order.total.to_string()],
     ];
-    lines.extend(trace_url.map(|url| vec!["trace".to_owned(), url.to_owned()]));
-    if order.status.is_terminal() {
-        return out.table(&[], &[], lines).trim_end().to_owned();
+    // Who watches is told of every status by itself.
+    if !args.watch {
+        lines.push(vec!["status".to_owned(), order.status.to_string()]);
     }
-    lines.push(vec!["status".to_owned(), order.status.to_string()]);
+    lines.extend(trace_url.map(|url| vec!["trace".to_owned(), url.to_owned()]));
     out.table(&[], &[], lines).trim_end().to_owned()
 }
 
@@ -166,8 +165,8 @@ async fn watch(
         pause = (pause * 3 / 2).min(LONGEST_PAUSE);
         match api.order(order.order_id).await {
             Ok(seen) => order = seen,
-            Err(crate::commands::client::CallError::Later { .. }) => {}
-            Err(error) => bail!(error),
+            Err(CallError::Later { .. }) => {}
+            Err(error) => return Err(error.into()),
         }
     }
 }

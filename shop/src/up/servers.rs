@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use sandbox::ServerError;
 use sandbox::postgres::{Postgres, PostgresOptions};
+use sandbox::process;
 use sandbox::rabbitmq::{RabbitMq, RabbitOptions, RabbitPorts};
 use tokio::time::sleep;
 
@@ -74,10 +75,35 @@ pub(super) fn postgres(root: &Path, ports: &Ports, house: &Arc<House>) -> Unit {
 pub(super) fn rabbitmq(root: &Path, ports: &Ports, house: &Arc<House>) -> anyhow::Result<Unit> {
     let chosen = inner_ports(root, ports, house)?;
     let options = RabbitOptions::new(root.join(RABBITMQ), chosen);
+    let root = root.to_owned();
     Ok(Unit::start(RABBITMQ, house, |house, control| async move {
-        let server = RabbitMq::start(options).await?;
+        let Some(server) = boot(options, &root, &control).await? else { return Ok(()) };
         watch(Server::RabbitMq(Box::new(server)), RABBITMQ, house, control).await
     }))
+}
+
+/// Starts the node. A node that is told to stop while it boots, which takes 5 s, ends within one;
+/// then there is none.
+async fn boot(
+    options: RabbitOptions,
+    root: &Path,
+    control: &Control,
+) -> anyhow::Result<Option<RabbitMq>> {
+    let starting = RabbitMq::start(options);
+    tokio::pin!(starting);
+    tokio::select! {
+        started = &mut starting => return Ok(Some(started?)),
+        () = control.stop.cancelled() => {}
+    }
+    loop {
+        if let Some(pid) = leftovers::node(root) {
+            process::terminate(pid).context("cannot stop the booting RabbitMQ")?;
+        }
+        tokio::select! {
+            started = &mut starting => return Ok(started.ok()),
+            () = sleep(LOOK) => {}
+        }
+    }
 }
 
 /// The node's ports. The inner ones are any that are free, but a node that still runs is only taken

@@ -9,11 +9,11 @@ use sandbox::process;
 use testkit::{eventually, free_port};
 
 /// A start takes 6 s on an idle machine; tests run beside builds.
-pub const START: Duration = Duration::from_secs(100);
+pub(crate) const START: Duration = Duration::from_secs(100);
 /// RabbitMQ alone takes 5 s to stop.
-pub const STOP: Duration = Duration::from_secs(60);
+pub(crate) const STOP: Duration = Duration::from_secs(60);
 /// What one process does by itself.
-pub const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 const VARIABLES: [&str; 14] = [
     "ORDER_PORT",
@@ -33,14 +33,14 @@ const VARIABLES: [&str; 14] = [
 ];
 
 /// A folder and ports for one shop, started any number of times.
-pub struct World {
+pub(crate) struct World {
     root: PathBuf,
     ports: Vec<(&'static str, u16)>,
-    pub http: reqwest::Client,
+    pub(crate) http: reqwest::Client,
 }
 
 impl World {
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let root = std::env::temp_dir().join(format!("tidings-up-{name}-{}", std::process::id()));
         fs::create_dir_all(&root).unwrap();
         let ports = VARIABLES.map(|variable| (variable, free_port().unwrap())).to_vec();
@@ -48,36 +48,38 @@ impl World {
         Self { root, ports, http }
     }
 
-    pub fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.root.join("data")
     }
 
-    pub fn port(&self, variable: &str) -> u16 {
+    pub(crate) fn port(&self, variable: &str) -> u16 {
         self.ports.iter().find(|(name, _)| *name == variable).unwrap().1
     }
 
-    pub fn url(&self, variable: &str, path: &str) -> String {
+    pub(crate) fn url(&self, variable: &str, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port(variable))
     }
 
-    pub fn database(&self, name: &str) -> String {
+    pub(crate) fn database(&self, name: &str) -> String {
         format!("postgres://shop:shop@127.0.0.1:{}/{name}", self.port("POSTGRES_PORT"))
     }
 
     /// `shop` with the arguments, on this world's ports and folder.
-    pub fn shop(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn shop(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_shop"));
-        command.args(arguments).envs(self.ports.iter().map(|(name, port)| (name, port.to_string())));
+        command
+            .args(arguments)
+            .envs(self.ports.iter().map(|(name, port)| (name, port.to_string())));
         command.env("TIDINGS_DATA", self.data()).env_remove("RUST_LOG").current_dir(&self.root);
         command
     }
 
-    pub fn run(&self, arguments: &[&str]) -> (i32, String) {
+    pub(crate) fn run(&self, arguments: &[&str]) -> (i32, String) {
         said(&self.shop(arguments).output().unwrap())
     }
 
     /// Starts `shop up` and gives it when it says that all is ready.
-    pub async fn up(&self) -> Up {
+    pub(crate) async fn up(&self) -> Up {
         let mut up = self.begin();
         eventually(START, || {
             let (said, ended) = (up.said(), up.child.try_wait().unwrap());
@@ -91,7 +93,7 @@ impl World {
     }
 
     /// Starts `shop up` and waits for nothing.
-    pub fn begin(&self) -> Up {
+    pub(crate) fn begin(&self) -> Up {
         let log = self.root.join(format!("up-{}.out", fs::read_dir(&self.root).unwrap().count()));
         let out = File::create(&log).unwrap();
         let mut command = self.shop(&["up"]);
@@ -100,13 +102,13 @@ impl World {
     }
 
     /// The process of that name, by the file that `shop up` keeps.
-    pub fn pid(&self, name: &str) -> Option<u32> {
+    pub(crate) fn pid(&self, name: &str) -> Option<u32> {
         let text = fs::read_to_string(self.data().join("run").join(format!("{name}.pid"))).ok()?;
         text.lines().next()?.parse().ok()
     }
 
     /// Everything that runs out of this world's folder: by its arguments or by where it works.
-    pub fn left_running(&self) -> Vec<String> {
+    pub(crate) fn left_running(&self) -> Vec<String> {
         let data = self.data();
         let folder = data.to_string_lossy();
         let ours = |pid: &u32| {
@@ -144,47 +146,47 @@ fn arguments_of(pid: u32) -> String {
 }
 
 /// Exit code and everything that was printed.
-pub fn said(output: &Output) -> (i32, String) {
+pub(crate) fn said(output: &Output) -> (i32, String) {
     let both = [&output.stdout[..], &output.stderr[..]].concat();
     (output.status.code().unwrap_or(-1), String::from_utf8(both).unwrap())
 }
 
 /// A running `shop up`.
-pub struct Up {
+pub(crate) struct Up {
     child: Child,
     log: PathBuf,
 }
 
 impl Up {
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// All that it has printed.
-    pub fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         read(&self.log)
     }
 
     /// SIGTERM, and its end.
-    pub async fn terminate(self) -> (ExitStatus, String) {
+    pub(crate) async fn terminate(self) -> (ExitStatus, String) {
         process::terminate(self.pid()).unwrap();
         self.ended().await
     }
 
     /// SIGINT, as Ctrl-C sends it, and its end.
-    pub async fn interrupt(self) -> (ExitStatus, String) {
+    pub(crate) async fn interrupt(self) -> (ExitStatus, String) {
         process::interrupt(self.pid()).unwrap();
         self.ended().await
     }
 
     /// SIGKILL: its children stay.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// Its end, and all that it has printed.
-    pub async fn ended(mut self) -> (ExitStatus, String) {
+    pub(crate) async fn ended(mut self) -> (ExitStatus, String) {
         let child = &mut self.child;
         let status = eventually(START + STOP, || {
             let ended = child.try_wait().unwrap();

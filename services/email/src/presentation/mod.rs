@@ -1,5 +1,5 @@
-//! The edges: HTTP, messages and the task that sends mail. Each parses, opens a transaction,
-//! calls a use case and commits.
+//! The edges: HTTP, messages and the task that sends mail. Each parses, opens a transaction, calls a
+//! use case and commits.
 
 mod breaker;
 pub mod delivery;

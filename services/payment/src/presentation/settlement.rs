@@ -20,7 +20,9 @@ const MOST_IN_FLIGHT: usize = 16;
 /// replica that died leaves its leases to the others.
 const POLL: Duration = Duration::from_secs(5);
 /// How long an outcome is held on to when the database is away; then it is looked up again.
-const STORE_FOR: Duration = Duration::from_secs(5);
+const STORE_FOR: Duration = Duration::from_secs(15);
+/// How long calls under way may hold up the end of the process.
+const CLOSE_WITHIN: Duration = Duration::from_secs(8);
 
 /// An attempt that has ended.
 struct Ended {
@@ -63,7 +65,6 @@ impl Settlement {
         if in_flight > 0 && !left.is_zero() {
             return left;
         }
-        eprintln!("TAKE {:?}", Instant::now());
         let pause = match self.app.leases.take(room).await {
             Ok(taken) => {
                 self.database_away.reset();
@@ -114,9 +115,14 @@ impl Step for Settlement {
         Progress::More
     }
 
-    /// The calls under way are answered and stored.
+    /// The calls under way are answered and stored. One whose answer is too long in coming is left,
+    /// in doubt: the next process looks it up.
     async fn close(&mut self) {
-        while self.in_flight.join_next().await.is_some() {}
+        let all = async { while self.in_flight.join_next().await.is_some() {} };
+        if tokio::time::timeout(CLOSE_WITHIN, all).await.is_err() {
+            tracing::warn!(calls = self.in_flight.len(), "calls under way were left");
+            self.in_flight.abort_all();
+        }
     }
 }
 

@@ -94,7 +94,6 @@ impl World {
         .await;
     }
 
-    pub fn order_id(&self) -> Uuid { self.service.app.pool.new_id() }
     pub async fn reserved(&self, payment_method: &str) -> Uuid {
         let order_id = Uuid::from_u128(self.service.app.pool.new_id().as_u128());
         self.reserved_for(order_id, payment_method).await;

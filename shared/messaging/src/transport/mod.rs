@@ -181,8 +181,10 @@ pub trait Subscription: Send + Sync {
     /// Settles deliveries, each once.
     ///
     /// # Errors
-    /// [`TransportError`]: the subscription is spent. A delivery whose settlement is lost comes
-    /// again; its inbox row knows it.
+    /// [`TransportError::Topology`]: some have no place to go (a queue is missing or full). They
+    /// stay unsettled, are tried again with the next call, also one without deliveries, and the
+    /// subscription goes on. [`TransportError::Away`]: the subscription is spent. A delivery whose
+    /// settlement is lost comes again; its inbox row knows it.
     async fn settle(&mut self, all: Vec<(Delivery, Settlement)>) -> Result<(), TransportError>;
 
     /// Stops deliveries and hands the connection back; what is unsettled goes back to its queue.

@@ -19,3 +19,8 @@ mod provisioning;
 mod publishing;
 mod replicas;
 mod retries;
+mod bad_input;
+mod outages;
+mod private_outages;
+mod quickstart;
+mod traces;

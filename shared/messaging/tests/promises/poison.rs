@@ -62,8 +62,14 @@ async fn what_will_never_pass_is_parked_at_once_between_good_messages_that_all_p
 async fn what_hangs_panics_or_asks_too_much_of_the_database_does_not_hold_up_the_others() {
     let house = House::new().await;
     let switch = Switch::new();
-    let poison = [Mood::Panic, Mood::Hang, Mood::SlowQuery, Mood::EndSession, Mood::Transient,
-        Mood::Stranger];
+    let poison = [
+        Mood::EndSession,
+        Mood::Panic,
+        Mood::Hang,
+        Mood::SlowQuery,
+        Mood::Transient,
+        Mood::Stranger,
+    ];
     let ledger = poisoned(&house, &switch, &poison).await;
     let runs = ledger.run();
     // The retries come only after a second, and again after five more.
@@ -120,10 +126,13 @@ async fn a_parked_message_keeps_its_bytes_its_headers_and_its_reason() {
     assert!(letter.reason.contains("not ever"), "{}", letter.reason);
     assert!(letter.first_failed_at.is_some());
 
-    // The same letter once more is the same dead letter.
+    // The same letter once more is the same dead letter, whatever was decided over it.
+    let replayed = "update messaging.dead_letter set state = 'replayed'";
+    sqlx::query(replayed).execute(&ledger.pg).await.unwrap();
     wire.publish("events", "lamp.lit.v1", &raw).await;
     wire.publish("events", "lamp.lit.v1", &Raw::of(&Lit::with("attic", Mood::Permanent), 1)).await;
     eventually(SOON, || async { ledger.dead_letters().await.len() == 2 }).await;
+    assert_eq!(ledger.count("messaging.dead_letter where state = 'parked'").await, 2);
 }
 
 #[tokio::test]

@@ -141,3 +141,18 @@ async fn an_exchange_that_is_missing_is_reported_and_nothing_counts_as_published
     eventually(SOON, || async { lamp.kit.vitals().check() }).await;
     eventually_pending(&lamp, &[]).await;
 }
+
+#[tokio::test]
+async fn no_transaction_is_open_while_the_relay_waits_for_the_broker() {
+    let house = House::new().await;
+    let lamp = house.lamp().await;
+    lamp.kit.provision().await.unwrap();
+    lamp.faults.hang_publishing(true);
+    let _runs = lamp.run();
+    lamp.tell(&Lit::new("hall", 1), 1).await;
+    eventually(SOON, || async { lamp.faults.hanging() == 1 }).await;
+    eventually(SOON, || async { lamp.open_transactions().await.is_empty() }).await;
+    // The row is free for anyone: the relay has locked nothing.
+    let sql = "select event_id from messaging.outbox for update nowait";
+    sqlx::query(sql).execute(&lamp.database.pool()).await.unwrap();
+}

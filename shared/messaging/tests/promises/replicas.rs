@@ -130,15 +130,14 @@ async fn what_one_writes_for_the_others_partition_leaves_long_before_a_poll() {
             .unwrap();
     let foreign = |name: &String| theirs.contains(&i16::from(partition_of(&format!("lamp/{name}"))));
     let names: Vec<String> = (0..).map(|n| format!("lamp-{n}")).filter(foreign).take(5).collect();
-    let mut slowest = Duration::ZERO;
+    let begun = Instant::now();
     for name in names {
-        let written = Instant::now();
         pair.one.tell(&Lit::new(name, 1), 1).await;
         pair.wire.take("probe", 1).await;
-        slowest = slowest.max(written.elapsed());
     }
-    // Five in a row cannot all fall just before the other's poll, which comes every four seconds.
-    assert!(slowest < Duration::from_millis(1_500), "{slowest:?}");
+    // The other relay polls every four seconds. One after the other, at least four would have waited
+    // for a whole round.
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

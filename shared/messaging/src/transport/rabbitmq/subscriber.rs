@@ -1,6 +1,6 @@
 //! Consuming a queue, and settling what came from it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,6 +24,8 @@ pub(crate) struct RabbitSubscription {
     channel: Channel,
     consumer: Consumer,
     unsettled: HashMap<u64, AmqpDelivery>,
+    /// Settlements whose copy found no place; tried again with every further one.
+    owed: Vec<(Delivery, Settlement)>,
     /// For copies of failed messages: a connection of its own, made when the first one fails. An
     /// alarm blocks whoever publishes, and acks must go on.
     copies: Option<RabbitPublisher>,
@@ -48,7 +50,17 @@ impl RabbitSubscription {
         };
         let (transport, topology) = (transport.clone(), topology.clone());
         let unsettled = HashMap::new();
-        Ok(Self { transport, topology, queue, connection, channel, consumer, unsettled, copies: None })
+        Ok(Self {
+            transport,
+            topology,
+            queue,
+            connection,
+            channel,
+            consumer,
+            unsettled,
+            owed: Vec::new(),
+            copies: None,
+        })
     }
 
     fn take(
@@ -69,7 +81,11 @@ impl RabbitSubscription {
     }
 
     /// Publishes the copies and waits for their confirms; only then may the originals be acked.
-    async fn copy(&mut self, copies: &[Copy]) -> Result<(), TransportError> {
+    /// Returns the tags of those that found no place.
+    async fn copy(&mut self, copies: &[Copy]) -> Result<HashSet<u64>, TransportError> {
+        if copies.is_empty() {
+            return Ok(HashSet::new());
+        }
         if self.copies.is_none() {
             let name = format!("{} copies", self.transport.name);
             let connection = connect(&self.transport.url, &name).await?;
@@ -85,20 +101,14 @@ impl RabbitSubscription {
                 body: &copy.body,
             })
             .collect();
-        let Some(publisher) = self.copies.as_mut() else { return Ok(()) };
+        let Some(publisher) = self.copies.as_mut() else { return Ok(HashSet::new()) };
         let fates = publisher.publish_all(&publications).await;
-        if fates.iter().all(|fate| *fate == Fate::Confirmed) {
-            return Ok(());
-        }
         if fates.contains(&Fate::Unknown) {
             self.copies = None;
+            return Err(TransportError::Away("a copy was not confirmed".into()));
         }
-        let missing = fates.contains(&Fate::Unroutable);
-        Err(if missing {
-            TransportError::Topology(format!("a retry or dead-letter queue of {} is missing", self.queue))
-        } else {
-            TransportError::Away("a copy was not confirmed".into())
-        })
+        let unplaced = copies.iter().zip(fates).filter(|(_, fate)| *fate != Fate::Confirmed);
+        Ok(unplaced.map(|(copy, _)| copy.tag).collect())
     }
 
     fn copy_of(&self, tag: u64, to: &Settlement) -> Option<Copy> {
@@ -114,11 +124,13 @@ impl RabbitSubscription {
         };
         let namespace = &self.transport.namespace;
         let properties = headers::of_copy(&original.properties, namespace, &self.queue, failure);
-        Some(Copy { exchange, routing_key, properties, body: original.data.clone() })
+        Some(Copy { tag, exchange, routing_key, properties, body: original.data.clone() })
     }
 }
 
 struct Copy {
+    /// Of the original.
+    tag: u64,
     exchange: &'static str,
     routing_key: String,
     properties: lapin::BasicProperties,
@@ -160,12 +172,16 @@ impl Subscription for RabbitSubscription {
     }
 
     async fn settle(&mut self, all: Vec<(Delivery, Settlement)>) -> Result<(), TransportError> {
+        let mut due = std::mem::take(&mut self.owed);
+        due.extend(all);
         let copies: Vec<Copy> =
-            all.iter().filter_map(|(delivery, to)| self.copy_of(delivery.tag, to)).collect();
-        if !copies.is_empty() {
-            self.copy(&copies).await?;
-        }
-        for (delivery, _) in &all {
+            due.iter().filter_map(|(delivery, to)| self.copy_of(delivery.tag, to)).collect();
+        let unplaced = self.copy(&copies).await?;
+        for (delivery, to) in due {
+            if unplaced.contains(&delivery.tag) {
+                self.owed.push((delivery, to));
+                continue;
+            }
             let Some(original) = self.unsettled.remove(&delivery.tag) else { continue };
             // `Ok(true)` proves nothing either, but what it leaves open the inbox closes.
             match original.acker.ack(BasicAckOptions::default()).await {
@@ -174,7 +190,13 @@ impl Subscription for RabbitSubscription {
                 Err(error) => return Err(classify(&error)),
             }
         }
-        Ok(())
+        if self.owed.is_empty() {
+            return Ok(());
+        }
+        Err(TransportError::Topology(format!(
+            "a retry or dead-letter queue of {} is missing or full",
+            self.queue
+        )))
     }
 
     async fn close(self: Box<Self>) {

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use envelope::Event;
 use messaging::{AnyHandler, Handler, HandlerError, HandlerResult, Message, Received, Tx};
 use tokio::sync::Semaphore;
 
@@ -148,6 +147,3 @@ impl AnyHandler for Library {
         Ok(write(tx, &message.short_type, n, message.envelope.id).await?)
     }
 }
-
-/// Keeps the compiler from calling the events' names unused where a test has no need of them.
-pub const TYPES: [&str; 3] = [Lit::TYPE, Dimmed::TYPE, Booked::TYPE];

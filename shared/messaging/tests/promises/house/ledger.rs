@@ -50,6 +50,19 @@ impl Service {
         count(&self.pg, what).await
     }
 
+    /// What this service's sessions do inside a transaction now.
+    pub async fn open_transactions(&self) -> Vec<String> {
+        sqlx::query_scalar(
+            "select state || ': ' || query from pg_stat_activity
+            where datname = current_database() and application_name = $1
+              and pid <> pg_backend_pid() and xact_start is not null",
+        )
+        .bind(self.pool.identity().service())
+        .fetch_all(&self.database.pool())
+        .await
+        .unwrap()
+    }
+
     pub async fn dead_letters(&self) -> Vec<DeadLetter> {
         sqlx::query_as("select * from messaging.dead_letter order by parked_at, id")
             .fetch_all(&self.pg)

@@ -3,6 +3,7 @@
 mod clock;
 mod events;
 mod faulty;
+mod figures;
 mod handlers;
 mod ledger;
 mod service;
@@ -17,10 +18,11 @@ use messaging::{ConsumerSettings, Handlers};
 use testkit::{Broker, Vhost, eventually};
 
 pub use clock::Shifted;
-pub use events::{Booked, Dimmed, Lit, Mood};
+pub use events::{Dimmed, Lit, Mood};
 pub use faulty::{Faults, Faulty};
+pub use figures::counted;
 pub use handlers::{Book, Library, Relight, Switch};
-pub use ledger::{DeadLetter, Entry};
+pub use ledger::Entry;
 pub use service::{Running, Service, eventually_pending};
 pub use wire::{Raw, Wire, header};
 
@@ -48,6 +50,7 @@ impl House {
 
     fn at(vhost: Vhost) -> Self {
         log();
+        figures::install();
         let public = |service: &str| signer(service).public_for(&identity(service));
         let mut old = signer("old").public_for(&identity("lamp"));
         old.state = KeyState::Revoked;
@@ -96,6 +99,14 @@ impl House {
             one.stop().await;
         }
         assert_eq!(self.vhost.depth("ledger.in").await, Some(0), "something was not settled");
+    }
+
+    /// From now on `spy` gets a copy of whatever takes the first rung of the ledger's ladder.
+    pub async fn spy_on_retries(&self) -> Wire {
+        let wire = self.wire().await;
+        wire.queue("spy", &[]).await;
+        wire.bind_to("retry", "spy", "ledger.retry.1s").await;
+        wire
     }
 
     /// A connection for what no service would do.

@@ -24,7 +24,16 @@ pub struct Service {
 
 impl Service {
     pub async fn new(house: &House, name: &str, handlers: Handlers) -> Self {
-        let database = Arc::new(Database::new("messaging").await);
+        Self::with_database(house, name, handlers, Database::new("messaging").await).await
+    }
+
+    pub async fn with_database(
+        house: &House,
+        name: &str,
+        handlers: Handlers,
+        database: Database,
+    ) -> Self {
+        let database = Arc::new(database);
         sqlx::query(
             "create table entry (at bigint generated always as identity, lamp text not null,
                 n int not null, event_id uuid not null)",

@@ -46,9 +46,13 @@ impl Wire {
     }
 
     pub async fn bind(&self, queue: &str, key: &str) {
+        self.bind_to("events", queue, key).await;
+    }
+
+    pub async fn bind_to(&self, exchange: &str, queue: &str, key: &str) {
         let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
         let bound =
-            self.channel.queue_bind(queue.into(), "events".into(), key.into(), options, arguments);
+            self.channel.queue_bind(queue.into(), exchange.into(), key.into(), options, arguments);
         bound.await.unwrap();
     }
 

@@ -1,0 +1,38 @@
+# Thin on purpose: each target is one plain command, or two.
+.DEFAULT_GOAL := help
+.PHONY: help up reset test check audit sqlx
+# The committed .sqlx stands in for a database while building.
+export SQLX_OFFLINE ?= true
+
+help: ## Lists the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up: ## Installs what is missing, builds, starts everything; Ctrl-C stops it
+	@scripts/install-packages
+	@exec cargo run --quiet --release --locked -p shop -- up
+
+reset: ## Forgets the data of `make up`
+	@exec cargo run --quiet --release --locked -p shop -- reset --yes
+
+test: ## Runs every test, on its own Postgres and RabbitMQ
+	@scripts/install-packages
+	@scripts/install-tools cargo-nextest
+	@scripts/test
+
+check: ## Format, lints, dependency policy, architecture, generated files
+	@scripts/install-packages
+	@scripts/install-tools cargo-deny
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo deny --all-features check bans licenses sources
+	cargo test --quiet --locked -p tests --test architecture
+	cargo run --quiet --locked -p contracts --example generate -- --check
+	cargo run --quiet --locked -p testkit -- sqlx-prepare --check
+
+audit: ## Known vulnerabilities in the dependencies (needs the network)
+	@scripts/install-tools cargo-deny
+	cargo deny --all-features check advisories
+
+sqlx: ## Writes .sqlx, the types of all checked queries
+	@scripts/install-packages
+	cargo run --quiet --locked -p testkit -- sqlx-prepare

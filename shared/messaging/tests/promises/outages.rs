@@ -1,0 +1,97 @@
+//! P8 without a broken server: connections and sessions that are cut from the other side.
+
+use std::collections::BTreeMap;
+
+use testkit::eventually;
+
+use crate::house::{House, Lit, Mood, Raw, SOON, Service, Switch};
+
+fn once_each(lamps: u32) -> BTreeMap<String, usize> {
+    (0..lamps).map(|n| (format!("lamp-{n}"), 1)).collect()
+}
+
+#[tokio::test]
+async fn connections_that_the_broker_closes_again_and_again_lose_and_repeat_nothing() {
+    let house = House::new().await;
+    let lamp = house.lamp().await;
+    lamp.kit.provision().await.unwrap();
+    let (ledger, ledger_runs) = house.running_ledger(&Switch::new()).await;
+    let lamp_runs = lamp.run();
+    let mut closed = 0;
+    for n in 0..200 {
+        lamp.tell(&Lit::new(format!("lamp-{n}"), 1), 1).await;
+        if n % 40 == 20 {
+            closed += house.vhost.close_all_connections().await;
+        }
+    }
+    assert!(closed >= 2, "no connection was there to be closed");
+    eventually(SOON, || async { ledger.effects().await.len() == 200 }).await;
+    lamp_runs.stop().await;
+    house.finish(&ledger, vec![ledger_runs]).await;
+    assert_eq!(ledger.effects().await, once_each(200));
+    assert!(lamp.pending().await.is_empty());
+    assert!(ledger.dead_letters().await.is_empty());
+}
+
+#[tokio::test]
+async fn sessions_that_the_database_ends_again_and_again_lose_nothing_and_spend_no_attempt() {
+    let house = House::new().await;
+    let lamp = house.lamp().await;
+    lamp.kit.provision().await.unwrap();
+    let (ledger, ledger_runs) = house.running_ledger(&Switch::new()).await;
+    let _lamp_runs = lamp.run();
+    let spy = house.spy_on_retries().await;
+    let mut ended = 0;
+    for n in 0..100 {
+        lamp.tell(&Lit::new(format!("lamp-{n}"), 1), 1).await;
+        if n % 20 == 10 {
+            ended += end_sessions(&ledger).await;
+        }
+    }
+    assert!(ended >= 2, "no session was there to be ended");
+    eventually(SOON, || async { ledger.effects().await.len() == 100 }).await;
+    house.finish(&ledger, vec![ledger_runs]).await;
+    assert_eq!(ledger.effects().await, once_each(100));
+    assert!(spy.drain("spy").await.is_empty(), "an attempt was spent");
+    assert!(ledger.dead_letters().await.is_empty());
+}
+
+async fn end_sessions(service: &Service) -> usize {
+    let ended: Vec<bool> = sqlx::query_scalar(
+        "select pg_terminate_backend(pid) from pg_stat_activity
+        where datname = current_database() and application_name = $1",
+    )
+    .bind(service.pool.identity().service())
+    .fetch_all(&service.database.pool())
+    .await
+    .unwrap();
+    ended.len()
+}
+
+#[tokio::test]
+async fn a_serialization_failure_is_tried_again_at_once_and_burns_no_rung() {
+    let house = House::new().await;
+    let switch = Switch::new();
+    let (ledger, runs) = house.running_ledger(&switch).await;
+    sqlx::raw_sql(
+        "create sequence tries;
+        create function lose() returns trigger language plpgsql as $$ begin
+            if new.lamp = 'racy' and nextval('tries') < 3 then
+                raise exception 'lost a race' using errcode = '40001';
+            end if;
+            return new;
+        end $$;
+        create trigger lose before insert on entry for each row execute function lose();",
+    )
+    .execute(&ledger.pg)
+    .await
+    .unwrap();
+    let wire = house.wire().await;
+    let spy = house.spy_on_retries().await;
+    let racy = Lit::with("racy", Mood::Good);
+    wire.publish("events", "lamp.lit.v1", &Raw::of(&racy, 1)).await;
+    eventually(SOON, || async { ledger.count("entry").await == 1 }).await;
+    assert_eq!(switch.begun("racy"), 3);
+    house.finish(&ledger, vec![runs]).await;
+    assert!(spy.drain("spy").await.is_empty(), "an attempt was spent");
+}

@@ -1,0 +1,203 @@
+//! P8 and P6 on servers of the test's own, which are killed, stopped and frozen.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use messaging::Handlers;
+use testkit::{Broker, PrivatePostgres, eventually, process};
+
+use crate::house::{Book, House, Lit, Raw, SOON, Service, Switch};
+
+/// For what waits until a broker has started.
+const LATER: Duration = Duration::from_secs(60);
+
+async fn tell(lamp: &Service, numbers: std::ops::Range<u32>) {
+    for n in numbers {
+        lamp.tell(&Lit::new(format!("lamp-{n}"), 1), 1).await;
+    }
+}
+
+fn once_each(lamps: u32) -> BTreeMap<String, usize> {
+    (0..lamps).map(|n| (format!("lamp-{n}"), 1)).collect()
+}
+
+async fn eventually_effects(ledger: &Service, lamps: usize) {
+    eventually(LATER, || async {
+        let effects = ledger.effects().await.len();
+        if effects == lamps { Ok(()) } else { Err(format!("{effects} of {lamps}")) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_broker_that_is_killed_twice_loses_nothing_and_work_goes_on_when_it_is_back() {
+    let mut broker = Broker::private().await;
+    let house = House::on(&broker).await;
+    let lamp = house.lamp().await;
+    lamp.kit.provision().await.unwrap();
+    let (ledger, ledger_runs) = house.running_ledger(&Switch::new()).await;
+    let _lamp_runs = lamp.run();
+    house.spy_on_retries().await;
+    tell(&lamp, 0..20).await;
+    eventually_effects(&ledger, 20).await;
+
+    for round in 0..2 {
+        let from = 20 + round * 60;
+        tell(&lamp, from..from + 30).await;
+        broker.kill();
+        // Whoever writes does not notice.
+        tell(&lamp, from + 30..from + 60).await;
+        eventually(SOON, || async { lamp.kit.vitals().check().is_err() }).await;
+        eventually(SOON, || async { ledger.kit.vitals().check().is_err() }).await;
+        broker.restart().await;
+        let back = Instant::now();
+        eventually_effects(&ledger, from as usize + 60).await;
+        assert!(back.elapsed() < Duration::from_secs(10), "{:?}", back.elapsed());
+        eventually(SOON, || async { lamp.kit.vitals().check() }).await;
+    }
+
+    assert!(lamp.pending().await.is_empty());
+    assert_eq!(lamp.count("messaging.outbox where attempts > 0").await, 0, "no attempt was spent");
+    house.finish(&ledger, vec![ledger_runs]).await;
+    assert_eq!(ledger.effects().await, once_each(140));
+    let spy = house.wire().await;
+    assert!(spy.drain("spy").await.is_empty(), "an attempt was spent");
+    assert!(ledger.dead_letters().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_broker_that_freezes_is_noticed_and_no_transaction_stays_open_meanwhile() {
+    let broker = Broker::private().await;
+    let house = House::on(&broker).await;
+    let lamp = house.lamp().await;
+    lamp.kit.provision().await.unwrap();
+    let (ledger, ledger_runs) = house.running_ledger(&Switch::new()).await;
+    let _lamp_runs = lamp.run();
+    tell(&lamp, 0..1).await;
+    eventually_effects(&ledger, 1).await;
+
+    process::stop(broker.pid()).unwrap();
+    tell(&lamp, 1..100).await;
+    // Until the confirms are given up, and the connection after them.
+    eventually(LATER, || async {
+        for service in [&lamp, &ledger] {
+            // A statement of its own takes a moment, too; a transaction across the broker does not
+            // end while it is frozen.
+            eventually(Duration::from_secs(2), || async {
+                let open = service.open_transactions().await;
+                if open.is_empty() { Ok(()) } else { Err(format!("{open:?}")) }
+            })
+            .await;
+        }
+        lamp.kit.vitals().check().is_err()
+    })
+    .await;
+    assert_eq!(lamp.pending().await.len(), 99);
+    process::cont(broker.pid()).unwrap();
+
+    eventually_effects(&ledger, 100).await;
+    eventually(LATER, || async { lamp.pending().await.is_empty() }).await;
+    house.finish(&ledger, vec![ledger_runs]).await;
+    assert_eq!(ledger.effects().await, once_each(100));
+    assert_eq!(lamp.count("messaging.outbox where attempts > 0").await, 0, "no attempt was spent");
+}
+
+#[tokio::test]
+async fn a_memory_alarm_holds_back_the_relay_while_the_consumer_goes_on_settling() {
+    let broker = Broker::private().await;
+    let house = House::on(&broker).await;
+    let lamp = house.lamp().await;
+    let ledger = house.ledger(&Switch::new()).await;
+    lamp.kit.provision().await.unwrap();
+    ledger.kit.provision().await.unwrap();
+    let lamp_runs = lamp.run();
+    tell(&lamp, 0..50).await;
+    eventually(SOON, || async { lamp.pending().await.is_empty() }).await;
+
+    rabbitmqctl(broker.pid(), &["set_vm_memory_high_watermark", "0.00000001"]);
+    tell(&lamp, 50..100).await;
+    let ledger_runs = ledger.run();
+    eventually_effects(&ledger, 50).await;
+    eventually(SOON, || async { house.vhost.queue("ledger.in").await.unwrap().unacked == 0 }).await;
+    assert_eq!(lamp.pending().await.len(), 50, "nothing is published into an alarm");
+    assert!(lamp.open_transactions().await.is_empty());
+
+    rabbitmqctl(broker.pid(), &["set_vm_memory_high_watermark", "0.4"]);
+    eventually_effects(&ledger, 100).await;
+    eventually(LATER, || async { lamp.pending().await.is_empty() }).await;
+    lamp_runs.stop().await;
+    house.finish(&ledger, vec![ledger_runs]).await;
+    assert_eq!(ledger.effects().await, once_each(100));
+}
+
+/// Runs `rabbitmqctl` in the environment of a node, which says where the node is and what opens it.
+fn rabbitmqctl(node: u32, arguments: &[&str]) {
+    let environment = std::fs::read(format!("/proc/{node}/environ")).unwrap();
+    let variables = environment.split(|byte| *byte == 0).filter_map(|one| {
+        let (name, value) = std::str::from_utf8(one).ok()?.split_once('=')?;
+        Some((name.to_owned(), value.to_owned()))
+    });
+    let program = sandbox::rabbitmq::find_scripts().unwrap().join("rabbitmqctl");
+    let mut command = Command::new(program);
+    let done = command.env_clear().envs(variables).args(arguments).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+#[tokio::test]
+async fn a_database_that_is_killed_under_load_loses_nothing_and_spends_no_attempt() {
+    let mut postgres = PrivatePostgres::start().await;
+    let house = House::new().await;
+    let switch = Switch::new();
+    let database = postgres.database("messaging").await;
+    let handlers = Handlers::new().on(Book(switch.clone()));
+    let ledger = Service::with_database(&house, "ledger", handlers, database).await;
+    ledger.kit.provision().await.unwrap();
+    let runs = ledger.run();
+    let spy = house.spy_on_retries().await;
+    let wire = house.wire().await;
+    for n in 0..150 {
+        let event = Lit::new(format!("lamp-{n}"), 1);
+        wire.publish("events", "lamp.lit.v1", &Raw::of(&event, 1)).await;
+        if n == 75 {
+            postgres.kill();
+        }
+    }
+    eventually(SOON, || async {
+        let ill = ledger.kit.vitals().check().err().unwrap_or_default();
+        if ill.contains("database") { Ok(()) } else { Err(ill) }
+    })
+    .await;
+    postgres.restart().await;
+    eventually_effects(&ledger, 150).await;
+    house.finish(&ledger, vec![runs]).await;
+    assert_eq!(ledger.effects().await, once_each(150));
+    assert!(spy.drain("spy").await.is_empty(), "an attempt was spent");
+    assert!(ledger.dead_letters().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_relay_whose_database_is_killed_goes_on_by_itself() {
+    let mut postgres = PrivatePostgres::start().await;
+    let house = House::new().await;
+    let database = postgres.database("messaging").await;
+    let lamp = Service::with_database(&house, "lamp", Handlers::new(), database).await;
+    lamp.kit.provision().await.unwrap();
+    let wire = house.wire().await;
+    wire.queue("probe", &["#"]).await;
+    let _runs = lamp.run();
+    for round in 0..3 {
+        tell(&lamp, round * 10..round * 10 + 10).await;
+        postgres.kill();
+        eventually(SOON, || async { lamp.kit.vitals().check().is_err() }).await;
+        postgres.restart().await;
+        eventually(SOON, || async { lamp.kit.vitals().check() }).await;
+    }
+    let mut ids: Vec<String> = Vec::new();
+    while ids.len() < 30 {
+        ids.extend(wire.take("probe", 1).await.iter().map(Raw::id));
+        ids.sort();
+        ids.dedup();
+    }
+    eventually(SOON, || async { lamp.pending().await.is_empty() }).await;
+}
