@@ -15,5 +15,7 @@ pub mod inventory;
 mod money;
 pub mod order;
 pub mod payment;
+mod sku;
 
 pub use money::{Currency, CurrencyError, Money};
+pub use sku::is_sku;

@@ -62,17 +62,3 @@ create index stock_movements_of_product on stock_movements (sku, id);
 -- Goods of one order leave once.
 create unique index stock_movements_shipped on stock_movements (order_id, sku)
     where kind = 'shipped';
-
--- Answers already given, so that a client that lost one can ask again. Written in the transaction
--- of what they answer.
-create table idempotency_keys (
-    scope       text not null,
-    key         text not null,
-    fingerprint bytea not null,
-    status      smallint not null,
-    location    text,
-    body        bytea not null,
-    created_at  timestamptz not null,
-    primary key (scope, key)
-);
-create index idempotency_keys_age on idempotency_keys using brin (created_at);

@@ -49,17 +49,3 @@ create table catalogue (
     unit_price_minor bigint not null,
     updated_at       timestamptz not null
 );
-
--- Answers already given, so that a client that lost one can ask again. Written in the transaction
--- of the order itself.
-create table idempotency_keys (
-    scope       text not null,
-    key         text not null,
-    fingerprint bytea not null,
-    status      smallint not null,
-    location    text,
-    body        bytea not null,
-    created_at  timestamptz not null,
-    primary key (scope, key)
-);
-create index idempotency_keys_age on idempotency_keys using brin (created_at);

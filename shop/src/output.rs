@@ -1,12 +1,12 @@
 //! How answers look: tables for people, JSON for machines, progress on stderr and only on a terminal.
 
+mod table;
+
 use std::fmt::Display;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use comfy_table::presets::NOTHING;
-use comfy_table::{Cell, CellAlignment, Table};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
@@ -131,7 +131,9 @@ impl Output {
     /// A spinner on stderr, on a terminal only.
     #[must_use]
     pub fn spinner(&self, what: impl Into<String>) -> ProgressBar {
-        let bar = ProgressBar::with_draw_target(None, self.draw_target()).with_message(what.into());
+        let bar = ProgressBar::with_draw_target(None, self.draw_target())
+            .with_style(ProgressStyle::default_spinner())
+            .with_message(what.into());
         if self.progress {
             bar.enable_steady_tick(Duration::from_millis(100));
         }
@@ -145,8 +147,9 @@ impl Output {
     /// The text in its colour, where there are colours.
     #[must_use]
     pub fn paint(&self, tone: Tone, text: impl Display) -> String {
-        if !self.colors {
-            return text.to_string();
+        let text = text.to_string();
+        if !self.colors || text.is_empty() {
+            return text;
         }
         let code = match tone {
             Tone::Good => "32",
@@ -166,23 +169,10 @@ impl Output {
         R: IntoIterator<Item = Vec<C>>,
         C: Display,
     {
-        let mut table = Table::new();
-        table.load_preset(NOTHING);
-        if !headings.is_empty() {
-            table.set_header(headings.iter().map(|heading| self.paint(Tone::Faint, heading)));
-        }
-        for row in rows {
-            table.add_row(row.into_iter().map(|cell| Cell::new(cell.to_string())));
-        }
-        for column in table.column_iter_mut() {
-            column.set_padding((0, 2));
-        }
-        for place in right {
-            if let Some(column) = table.column_mut(*place) {
-                column.set_cell_alignment(CellAlignment::Right);
-            }
-        }
-        table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+        let head = headings.iter().map(|heading| self.paint(Tone::Faint, heading)).collect();
+        let head = (!headings.is_empty()).then_some(head);
+        let rows = rows.into_iter().map(|row| row.iter().map(C::to_string).collect());
+        table::render(&head.into_iter().chain(rows).collect::<Vec<_>>(), right)
     }
 
     /// Whether somebody sits at the terminal.

@@ -53,13 +53,8 @@ macro_rules! service {
 }
 
 /// All services, in the order of their ports.
-pub static SERVICES: &[Service] = &[
-    service!(order),
-    service!(inventory),
-    service!(payment),
-    service!(email),
-    service!(audit),
-];
+pub static SERVICES: &[Service] =
+    &[service!(order), service!(inventory), service!(payment), service!(email), service!(audit)];
 
 /// The service of that name.
 #[must_use]

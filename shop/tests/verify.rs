@@ -147,10 +147,11 @@ async fn a_parked_message_is_accounted_for_and_not_handled_until_somebody_discar
     shop.tamper(
         Service::Inventory,
         format!(
-            "insert into messaging.dead_letter (id, queue, source, event_id, type, body_sha256, body,
-                headers, reason_code, reason, attempts, parked_at)
-            select gen_random_uuid(), 'inventory.in', source, event_id, type, body_sha256, '', '{{}}',
-                'retries_exhausted', 'it would not', 6, now() from messaging.inbox where {event};
+            "insert into messaging.dead_letter (id, queue, source, event_id, type, body_sha256,
+                body, headers, reason_code, reason, attempts, parked_at)
+            select gen_random_uuid(), 'inventory.in', source, event_id, type, body_sha256, '',
+                '{{}}', 'retries_exhausted', 'it would not', 6, now()
+            from messaging.inbox where {event};
             delete from messaging.inbox where {event}"
         ),
     )

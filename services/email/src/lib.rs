@@ -20,13 +20,12 @@ use chassis::{metrics, telemetry};
 use envelope::signature::{KeyRing, Signer};
 use envelope::{Clock, Identity};
 use lettre::message::Mailbox;
-use messaging::step::{Signal, repeat};
+use messaging::step::Signal;
 use messaging::transport::rabbitmq::RabbitMq;
 use messaging::{Messaging, Pool, Tx};
 use secrecy::ExposeSecret as _;
 
 use config::Config;
-pub use infrastructure::Leased;
 use infrastructure::{Leases, Mailer, Queries, SmtpServer, Store};
 use presentation::delivery::Delivery;
 use presentation::{http, messages};
@@ -120,8 +119,7 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
         supervisor = supervisor.task(task.name, task.run).phase();
     }
     let send = |stop| async move {
-        let wanted = app.wanted.clone();
-        repeat(Delivery::new(app), wanted, stop).await;
+        Delivery::new(app).run(stop).await;
         Ok(())
     };
     let supervisor = supervisor.task("delivery", send);

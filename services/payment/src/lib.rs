@@ -19,13 +19,12 @@ use chassis::supervisor::Supervisor;
 use chassis::{metrics, telemetry};
 use envelope::signature::{KeyRing, Signer};
 use envelope::{Clock, Identity};
-use messaging::step::{Signal, repeat};
+use messaging::step::Signal;
 use messaging::transport::rabbitmq::RabbitMq;
 use messaging::{Messaging, Pool, Tx};
 use secrecy::ExposeSecret as _;
 
 use config::Config;
-pub use infrastructure::Leased;
 use infrastructure::{GatewayClient, Leases, Queries, Store};
 use presentation::settlement::Settlement;
 use presentation::{http, messages};
@@ -120,8 +119,7 @@ async fn serve(Config { service, gateway_url }: Config) -> anyhow::Result<ExitCo
         supervisor = supervisor.task(task.name, task.run).phase();
     }
     let settle = |stop| async move {
-        let wanted = app.wanted.clone();
-        repeat(Settlement::new(app), wanted, stop).await;
+        Settlement::new(app).run(stop).await;
         Ok(())
     };
     let supervisor = supervisor.task("settlement", settle);

@@ -49,11 +49,11 @@ async fn main() -> anyhow::Result<()> {
     let mut tx = Tx::begin(&pool, Cause::request(pool.new_id(), Default::default())).await?;
     tx.publish(&Greeted { guest: pool.new_id() }, 1)?;
     tx.commit().await?; // Now, and not before, it is on its way.
-
     greeted.wait().await;
     stop.cancel();
     for task in tasks {
         task.await??;
     }
-    Ok(println!("done"))
+    println!("done");
+    Ok(())
 }

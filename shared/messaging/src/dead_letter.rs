@@ -90,11 +90,11 @@ async fn store(pool: &Pool, topology: &Topology, letter: &Delivery) -> Result<()
     let claimed: Option<Value> = serde_json::from_slice(&letter.body).ok();
     let claimed_source = claimed.as_ref().and_then(|c| c.get("source")).and_then(Value::as_str);
     let event_id = letter.message_id.as_deref().and_then(|id| Uuid::parse_str(id).ok());
-    let queue = header("origin-queue").cloned().unwrap_or_else(|| topology.work_queue());
     // Our own copies carry no note of the broker's. With one, or without a code of ours, it was the
     // broker that gave up on it, whatever it had failed with before.
     let ours = !letter.headers.contains_key("x-first-death-reason");
     let told = |what: &str| header(what).filter(|_| ours);
+    let queue = told("origin-queue").map_or_else(|| topology.work_queue(), |q| printable(q));
     let code = told("code").map_or(Code::DeliveryLimit.as_str(), String::as_str);
     let reason = told("reason").map_or("the broker's delivery limit was reached", String::as_str);
     let sha256: [u8; 32] = Sha256::digest(&letter.body).into();
@@ -116,7 +116,7 @@ async fn store(pool: &Pool, topology: &Topology, letter: &Delivery) -> Result<()
         letter.type_name.as_deref().map(printable),
         &sha256[..],
         letter.body.as_slice(),
-        serde_json::json!(letter.headers.iter().map(|(k, v)| (k, printable(v))).collect::<std::collections::BTreeMap<_, _>>()),
+        serde_json::json!(letter.headers.iter().map(|(k, v)| (printable(k), printable(v))).collect::<std::collections::BTreeMap<_, _>>()),
         printable(code),
         printable(reason),
         i32::try_from(letter.attempts).unwrap_or(i32::MAX),

@@ -7,7 +7,7 @@ use metrics::counter;
 
 use crate::pool::Pool;
 use crate::step::{Progress, Step};
-use crate::{inbox, outbox};
+use crate::{answers, inbox, outbox};
 
 /// Rows per bite: short enough that nobody waits for its locks.
 const BITE: i64 = 1_000;
@@ -20,15 +20,19 @@ pub struct Retention {
     pub outbox: TimeDelta,
     /// Inbox rows; default 30 days. Must exceed everything after which a message can still arrive.
     pub inbox: TimeDelta,
+    /// [Answers to requests](crate::answers); default 24 hours. A key that was answered longer ago
+    /// is a new key, whether or not its row is still there.
+    pub answers: TimeDelta,
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { outbox: TimeDelta::days(30), inbox: TimeDelta::days(30) }
+        let month = TimeDelta::days(30);
+        Self { outbox: month, inbox: month, answers: answers::USUALLY_KEPT }
     }
 }
 
-/// Prunes outbox and inbox.
+/// Prunes outbox, inbox and answers.
 pub struct Housekeeping {
     pool: Pool,
     retention: Retention,
@@ -44,9 +48,11 @@ impl Housekeeping {
         let (pg, now) = (self.pool.pg(), self.pool.clock().now());
         let published = outbox::prune(pg, now - self.retention.outbox, BITE).await?;
         let handled = inbox::prune(pg, now - self.retention.inbox, BITE).await?;
+        let answered = answers::prune(pg, now - self.retention.answers, BITE).await?;
         counter!("pruned_total", "table" => "outbox").increment(published);
         counter!("pruned_total", "table" => "inbox").increment(handled);
-        Ok(published.max(handled))
+        counter!("pruned_total", "table" => "answer").increment(answered);
+        Ok(published.max(handled).max(answered))
     }
 }
 

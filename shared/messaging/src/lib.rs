@@ -1,9 +1,11 @@
 #![doc = include_str!("../README.md")]
 
+pub mod answers;
 mod cause;
 mod chunk;
 mod consumer;
 mod dead_letter;
+pub mod errand;
 mod failure;
 mod handler;
 mod housekeeping;

@@ -98,6 +98,7 @@ impl Messaging {
         if let Some(intake) = Arc::get_mut(&mut self.intake) {
             intake.inbox_retention = retention.inbox;
         }
+        self.pool.set_answers_kept(retention.answers);
         self.retention = retention;
         Ok(self)
     }

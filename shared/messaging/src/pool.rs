@@ -1,14 +1,16 @@
 //! A service's database together with who publishes from it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 
+use chrono::TimeDelta;
 use envelope::signature::Signer;
 use envelope::{Clock, Identity};
 use opentelemetry::global::{self, BoxedTracer};
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::answers;
 use crate::partition::Partitions;
 use crate::step::Signal;
 
@@ -28,6 +30,7 @@ struct Inner {
     owned: AtomicU32,
     absent: AtomicBool,
     some_wait: AtomicBool,
+    answers_kept_ms: AtomicI64,
 }
 
 /// The number of this process among all that share the database, for leases.
@@ -73,6 +76,7 @@ impl Pool {
             owned: AtomicU32::new(0),
             absent: AtomicBool::new(false),
             some_wait: AtomicBool::new(true),
+            answers_kept_ms: AtomicI64::new(answers::USUALLY_KEPT.num_milliseconds()),
         }))
     }
 
@@ -133,6 +137,15 @@ impl Pool {
 
     pub(crate) fn set_some_wait(&self, yes: bool) {
         self.0.some_wait.store(yes, Ordering::Relaxed);
+    }
+
+    /// How long the answer to a request is given again.
+    pub(crate) fn answers_kept(&self) -> TimeDelta {
+        TimeDelta::milliseconds(self.0.answers_kept_ms.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_answers_kept(&self, kept: TimeDelta) {
+        self.0.answers_kept_ms.store(kept.num_milliseconds(), Ordering::Relaxed);
     }
 
     pub(crate) fn is_absent(&self) -> bool {

@@ -14,6 +14,9 @@ use crate::retry::Backoff;
 const LOCK_CLASS: i32 = 1_953_064_041;
 /// On this channel replicas wake each other's relay.
 const CHANNEL: &str = "messaging_outbox";
+/// The pool waits up to a fifth of this between its attempts, so the database's return is noticed
+/// soon after it.
+const CONNECT: Duration = Duration::from_secs(2);
 /// Commits within this time of each other share one notification.
 const DEBOUNCE: Duration = Duration::from_millis(5);
 
@@ -57,7 +60,10 @@ impl Presence {
     /// holding the lock.
     async fn session(&self, backoff: &mut Backoff) -> Result<(), sqlx::Error> {
         let options = self.pool.pg().connect_options().as_ref().clone();
-        let own = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
+        let own = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(CONNECT)
+            .connect_lazy_with(options);
         let ended = self.listen(&own, backoff).await;
         own.close().await;
         ended

@@ -64,6 +64,11 @@ impl Relay {
 
     async fn advance(&mut self) -> Result<Progress, sqlx::Error> {
         let owned = self.leases.keep().await?;
+        if self.pool.is_absent() {
+            // Its return gives the signal.
+            self.vitals.ill(Part::Relay, "database: no session that others could see".into());
+            return Ok(Progress::Idle(self.leases.due_in()));
+        }
         self.measure().await?;
         // Also with nothing to publish, so that the first event does not wait for a handshake and
         // the health check knows.
@@ -71,11 +76,13 @@ impl Relay {
             return Ok(Progress::Idle(self.broker_away.next(self.pool.clock())));
         }
         if owned.is_empty() {
+            self.well();
             return Ok(Progress::Idle(self.leases.due_in()));
         }
         let now = self.pool.clock().now();
         let rows = outbox::pending(self.pool.pg(), owned, now, BATCH).await?;
         if rows.is_empty() {
+            self.well();
             return self.idle(now).await;
         }
         let full = rows.len() as i64 == BATCH;
@@ -89,7 +96,7 @@ impl Relay {
         }
         self.broker_away.reset();
         self.unconfirmed = false;
-        self.vitals.well(Part::Relay);
+        self.well();
         // A batch that was not full leaves nothing behind but what is written meanwhile, and that
         // gives the signal.
         Ok(if full { Progress::More } else { self.idle(now).await? })
@@ -115,10 +122,13 @@ impl Relay {
                 Err(error) => self.vitals.ill(Part::Relay, error.to_string()),
             }
         }
-        if self.publisher.is_some() && !self.unconfirmed {
+        self.publisher.is_some()
+    }
+
+    fn well(&self) {
+        if !self.unconfirmed {
             self.vitals.well(Part::Relay);
         }
-        self.publisher.is_some()
     }
 
     /// Publishes the rows in waves: of each aggregate one event per wave, the next only when the

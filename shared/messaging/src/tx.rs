@@ -72,6 +72,10 @@ impl Tx {
         self.pool.new_id()
     }
 
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
     /// Why this transaction runs.
     pub fn cause(&self) -> &Cause {
         &self.cause

@@ -33,9 +33,9 @@ Examples:
   shop load --file online-retail.csv               every invoice of a file, 8 at a time
   shop load --pay pm_ok:8,pm_declined:1,pm_flaky:1 one in ten declined, one in ten flaky
 
-A file has the columns InvoiceNo, StockCode, Description, Quantity, UnitPrice, CustomerID (others are
-ignored). Goods have a stock code of at least five digits. Products are listed first, with plenty of
-stock; the first price of a product counts.
+A file has the columns InvoiceNo, StockCode, Description, Quantity, UnitPrice and CustomerID; others
+are ignored. Goods have a stock code that starts with five digits. Products are listed first, with
+plenty of stock; the first price of a product counts.
 
 Exit codes: 0 every order was accepted and has ended, 1 failed, 2 wrong use, 3 some have not.";
 

@@ -14,7 +14,7 @@ use crate::output::Tone;
 use crate::{Exit, Output};
 
 /// How long the service may be away.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(5);
 const FIRST_LOOK: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 

@@ -197,22 +197,23 @@ mod tests {
     use super::*;
 
     /// An order's first steps, as Jaeger tells them: written, 0.8 ms in the outbox, published.
-    const TRACE: &str = r#"{"data":[{"traceID":"0af7651916cd43dd8448eb211c80319c","processes":
-        {"p1":{"serviceName":"order","tags":[]},"p2":{"serviceName":"inventory","tags":[]}},"spans":[
-        {"traceID":"0af7651916cd43dd8448eb211c80319c","spanID":"a1","operationName":"POST /orders",
+    const TRACE: &str = r#"{"data":[{"traceID":"0af7651916cd43dd","processes":
+        {"p1":{"serviceName":"order","tags":[]},"p2":{"serviceName":"inventory","tags":[]}},
+         "spans":[
+        {"traceID":"0af7651916cd43dd","spanID":"a1","operationName":"POST /orders",
          "references":[],"startTime":1000000,"duration":4000,"processID":"p1",
          "tags":[{"key":"span.kind","type":"string","value":"server"}]},
-        {"traceID":"0af7651916cd43dd8448eb211c80319c","spanID":"a2",
+        {"traceID":"0af7651916cd43dd","spanID":"a2",
          "operationName":"create events:order.placed.v1","startTime":1001000,"duration":200,
-         "references":[{"refType":"CHILD_OF","traceID":"0af7651916cd43dd8448eb211c80319c","spanID":"a1"}],
+         "references":[{"refType":"CHILD_OF","traceID":"0af7651916cd43dd","spanID":"a1"}],
          "processID":"p1","tags":[{"key":"span.kind","type":"string","value":"producer"}]},
-        {"traceID":"0af7651916cd43dd8448eb211c80319c","spanID":"a3",
+        {"traceID":"0af7651916cd43dd","spanID":"a3",
          "operationName":"publish events:order.placed.v1","startTime":1002000,"duration":900,
-         "references":[{"refType":"CHILD_OF","traceID":"0af7651916cd43dd8448eb211c80319c","spanID":"a2"}],
+         "references":[{"refType":"CHILD_OF","traceID":"0af7651916cd43dd","spanID":"a2"}],
          "processID":"p1","tags":[{"key":"span.kind","type":"string","value":"client"}]},
-        {"traceID":"0af7651916cd43dd8448eb211c80319c","spanID":"a4",
+        {"traceID":"0af7651916cd43dd","spanID":"a4",
          "operationName":"process inventory.in","startTime":1003500,"duration":2500,
-         "references":[{"refType":"CHILD_OF","traceID":"0af7651916cd43dd8448eb211c80319c","spanID":"a2"}],
+         "references":[{"refType":"CHILD_OF","traceID":"0af7651916cd43dd","spanID":"a2"}],
          "processID":"p2","tags":[{"key":"span.kind","type":"string","value":"consumer"}]}]}]}"#;
 
     #[test]

@@ -18,8 +18,8 @@ Examples:
 It reads all five databases as the superuser, the broker's management API and the gateway's ledger,
 and changes nothing.
 
-Exit codes: 0 no violation, 1 violations, 2 wrong use, 3 no violation seen, but not all could be asked
-or the shop did not come to rest.";
+Exit codes: 0 no violation, 1 violations, 2 wrong use, 3 no violation seen, but not all could be
+asked, or the shop did not come to rest.";
 
 /// `shop verify`.
 #[derive(Debug, clap::Args)]

@@ -63,7 +63,8 @@ impl Shop {
     pub(super) async fn start(&mut self) -> anyhow::Result<()> {
         doctor::require_packages()?;
         for name in leftovers::end_programs(&self.house.folder).await? {
-            self.house.out.note(format_args!("ended the {name} of an earlier start"));
+            let ended = format!("ended the {name} of an earlier start");
+            self.progress.suspend(|| self.house.out.note(ended));
         }
         self.check_ports()?;
         keys::ensure(&self.house.folder.part("keys"), ENVIRONMENT)?;

@@ -1,5 +1,7 @@
 //! The stop: first who works, last who is worked with.
 
+use std::time::{Duration, Instant};
+
 use anyhow::Context as _;
 use futures_util::future::join_all;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -8,6 +10,9 @@ use super::leftovers;
 use super::start::{Shop, Units};
 use super::unit::Unit;
 use crate::{Exit, Output};
+
+/// A signal to a whole process group comes twice when a parent passes it on; a person takes longer.
+const SAME_SIGNAL: Duration = Duration::from_secs(1);
 
 /// The signals that ask a process of ours to stop: Ctrl-C, SIGTERM, and a terminal that went away.
 #[derive(Debug)]
@@ -51,12 +56,15 @@ impl Shop {
         if self.house.is_settled() {
             self.house.tell("stopping; once more to stop at once");
         }
+        let begun = Instant::now();
         let stopping = all(&out, units);
         tokio::pin!(stopping);
         let clean = loop {
             tokio::select! {
                 clean = &mut stopping => break clean,
-                () = signals.next() => self.house.hurry.cancel(),
+                () = signals.next() => if begun.elapsed() >= SAME_SIGNAL {
+                    self.house.hurry.cancel();
+                },
             }
         };
         // A server that failed to start may still be there.

@@ -15,6 +15,7 @@ pub struct Findings {
     /// The first of these, in words, with their ids.
     pub examples: Vec<String>,
     /// How much of the statement this covers.
+    #[serde(flatten)]
     pub coverage: Coverage,
 }
 

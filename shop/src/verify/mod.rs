@@ -11,7 +11,7 @@
 //!     eprintln!("not at rest: {busy}");
 //! }
 //! for verdict in shop::verify::check(&world).await? {
-//!     assert_eq!(verdict.findings.violations, 0, "{}: {:?}", verdict.id, verdict.findings.examples);
+//!     assert_eq!(verdict.findings.violations, 0, "{verdict:?}");
 //! }
 //! # Ok(())
 //! # }

@@ -13,8 +13,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// message to be handled, no task to be done. Returns what still is, when the time is over.
 ///
 /// # Errors
-/// When a database cannot be read. A broker that does not answer is left out: what it holds shows in
-/// the tables.
+/// When a database cannot be read. A broker that does not answer is left out: what it holds shows
+/// in the tables.
 pub async fn settle(world: &World, within: Duration) -> anyhow::Result<Option<String>> {
     let until = Instant::now() + within;
     let mut pause = SHORTEST_PAUSE;

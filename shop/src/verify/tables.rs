@@ -12,8 +12,8 @@ use super::world::{Service, World};
 /// So many ids are kept of what may be too many to keep.
 const KEPT: usize = 5;
 
-/// A question for offenders: of each a sentence, and in every row how many there are in all. At most
-/// five rows are worth asking for.
+/// A question for offenders: of each a sentence, and in every row how many there are in all. At
+/// most five rows are worth asking for.
 pub(crate) type Offenders = QueryAs<'static, Postgres, (String, i64), PgArguments>;
 
 /// Asks for offenders.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use chrono::{DateTime, TimeDelta, Utc};
 use envelope::{Clock, Identity};
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection as _, PgConnection, PgPool};
 use uuid::{Builder, Uuid};
 
 use super::broker::Broker;
@@ -20,8 +20,8 @@ const NAMESPACE: &str = "shop";
 /// Enough for the two sides of a comparison and a question beside it.
 const CONNECTIONS: u32 = 3;
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-/// Outbox and inbox forget after 30 days, each in its own time; what is younger than this both still
-/// have.
+/// Outbox and inbox forget after 30 days, each in its own time; what is younger than this both
+/// still have.
 const REMEMBERED: TimeDelta = TimeDelta::days(29);
 /// When an order that nobody finished is cancelled.
 const ORDER_DEADLINE: Duration = Duration::from_secs(15 * 60);
@@ -101,8 +101,12 @@ impl Databases {
     /// Which does not, and why.
     pub async fn ping(&self) -> anyhow::Result<()> {
         for (service, pool) in &self.0 {
-            let answer = sqlx::query("select 1").execute(pool).await;
-            answer.with_context(|| format!("{service}'s database does not answer"))?;
+            // Not by the pool: it tells of a time-out, and never why.
+            let options = pool.connect_options();
+            let connecting = PgConnection::connect_with(&options);
+            let asked = || format!("{service}'s database does not answer (is the shop up?)");
+            let connection = tokio::time::timeout(CONNECT_WITHIN, connecting).await;
+            connection.with_context(asked)?.with_context(asked)?.close().await?;
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! A small shop that has had some customers, in real databases and with a real gateway, and all of it
-//! in order: for the tests to break one thing at a time.
+//! A small shop that has had some customers, in real databases and with a real gateway, and all of
+//! it in order: for the tests to break one thing at a time.
 
 mod postman;
 mod story;

@@ -165,7 +165,8 @@ impl Shop {
         run(
             &mut tx,
             format!(
-                "update reservations set status = 'released', version = 2 where order_id = '{order}';
+                "update reservations set status = 'released', version = 2
+                where order_id = '{order}';
                 update products set reserved = reserved - 1 where sku = '{SKU}'"
             ),
         )

@@ -1,6 +1,7 @@
 //! Which mails this process may send. One holder at a time, over all replicas.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
+use messaging::errand::{Leased, Taken};
 use messaging::{Cause, Pool};
 use sqlx::types::Json;
 
@@ -16,22 +17,6 @@ const TERM: TimeDelta = TimeDelta::seconds(120);
 #[derive(Clone)]
 pub struct Leases(Pool);
 
-/// An attempt that is ours to make.
-pub struct Leased {
-    /// What to send.
-    pub attempt: Attempt,
-    /// Why.
-    pub cause: Cause,
-}
-
-/// What a look at the mails gave.
-pub struct Taken {
-    /// The attempts that are ours now.
-    pub leased: Vec<Leased>,
-    /// When the next of the others is due; none when no other waits for its time.
-    pub next_due: Option<DateTime<Utc>>,
-}
-
 impl Leases {
     /// Leases in the name of `pool`'s instance.
     pub fn new(pool: Pool) -> Self {
@@ -43,7 +28,7 @@ impl Leases {
     ///
     /// # Errors
     /// The database's own.
-    pub async fn take(&self, most: usize) -> Result<Taken, sqlx::Error> {
+    pub async fn take(&self, most: usize) -> Result<Taken<Attempt>, sqlx::Error> {
         let now = self.0.clock().now();
         let rows = sqlx::query!(
             r#"with due as (

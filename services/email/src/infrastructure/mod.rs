@@ -10,7 +10,7 @@ mod mailer;
 mod queries;
 mod templates;
 
-pub use leases::{Leased, Leases, Taken};
+pub use leases::Leases;
 pub use mailer::{Mailer, SmtpServer};
 pub use queries::Queries;
 

@@ -1,181 +1,65 @@
-//! The task that sends mail: leases mails, sends them outside any transaction, and stores what came
-//! of it in one.
+//! The task that sends mail.
 
-use std::time::{Duration, Instant};
+use std::fmt::Display;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use messaging::retry::Backoff;
-use messaging::step::{Progress, Step};
-use messaging::{Cause, Tx};
-use tokio::task::{JoinError, JoinSet};
+use messaging::errand::{Called, Errand, Errands, Settings, Taken};
+use messaging::step::Signal;
+use messaging::{Cause, Pool, Tx};
 
-use super::breaker::Breaker;
-use crate::application::ports::{Attempt, MailError, StoreError};
+use crate::application::ports::{Attempt, MailError};
 use crate::application::settle_email::settle_email;
-use crate::{App, Leased, store};
+use crate::{App, store};
 
-/// Mails at a time, each on a connection of its own.
-const MOST_IN_FLIGHT: usize = 4;
-/// The longest time between two looks at the mails: wake-ups do not cross processes, and a replica
-/// that died leaves its leases to the others.
-const POLL: Duration = Duration::from_secs(5);
-/// How long the server's answer is held on to when the database is away; then the mail is sent again.
-const STORE_FOR: Duration = Duration::from_secs(30);
-/// How long a mail under way may hold up the end of the process.
-const CLOSE_WITHIN: Duration = Duration::from_secs(8);
+/// Sends mails.
+pub type Delivery = Errands<App>;
 
-/// An attempt that has ended.
-struct Ended {
-    answered: bool,
-    /// The mail is due again after this long.
-    again_in: Option<Duration>,
-}
+impl Errand for App {
+    type Attempt = Attempt;
+    type Answer = Result<(), MailError>;
 
-/// Sends mails, several at a time: one that the server keeps waiting holds up no other.
-pub struct Delivery {
-    app: App,
-    /// Tasks of their own: a transaction that nobody drives would keep its connection from the rest.
-    in_flight: JoinSet<Ended>,
-    breaker: Breaker,
-    database_away: Backoff,
-    /// When to look for due mails while others are under way.
-    look_at: Instant,
-}
-
-impl Delivery {
-    /// Sends the mails of `app`.
-    pub fn new(app: App) -> Self {
-        let database_away = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
-        let (in_flight, breaker, look_at) = (JoinSet::new(), Breaker::new(), Instant::now());
-        Self { app, in_flight, breaker, database_away, look_at }
+    fn settings(&self) -> Settings {
+        // An answer that cannot be stored for so long is lost: the mail goes out again, under the
+        // same Message-ID.
+        let store_for = Duration::from_secs(30);
+        // Each on a connection of its own.
+        Settings { most_in_flight: 4, store_for, ..Settings::new("delivery") }
     }
 
-    /// Begins what is due, as far as there is room. Returns how long to wait before the next look,
-    /// unless something happens.
-    async fn begin(&mut self) -> Duration {
-        if let Some(left) = self.breaker.open_for() {
-            return left;
-        }
-        let in_flight = self.in_flight.len();
-        let room = self.breaker.room(MOST_IN_FLIGHT - in_flight, in_flight);
-        if room == 0 {
-            return POLL;
-        }
-        let left = self.look_at.saturating_duration_since(Instant::now());
-        if in_flight > 0 && !left.is_zero() {
-            return left;
-        }
-        let pause = match self.app.leases.take(room).await {
-            Ok(taken) => {
-                self.database_away.reset();
-                let full = taken.leased.len() == room;
-                for leased in taken.leased {
-                    self.in_flight.spawn(attempt(self.app.clone(), leased));
-                }
-                let now = self.app.pool.clock().now();
-                let next = taken.next_due.map_or(POLL, |due| until(due, now));
-                if full { Duration::ZERO } else { next.min(POLL) }
-            }
-            Err(error) => {
-                tracing::warn!(%error, "emails cannot be read");
-                self.database_away.next(self.app.pool.clock())
-            }
-        };
-        self.look_at = Instant::now() + pause;
-        pause
+    fn pool(&self) -> &Pool {
+        &self.pool
     }
 
-    fn note(&mut self, ended: Result<Ended, JoinError>) {
-        let ended = ended.unwrap_or_else(|error| {
-            tracing::error!(%error, "an attempt broke off; its lease will run out");
-            Ended { answered: true, again_in: None }
-        });
-        if ended.answered {
-            self.breaker.succeeded();
-        } else {
-            self.breaker.failed(self.app.pool.clock());
-        }
-        if let Some(pause) = ended.again_in {
-            self.look_at = self.look_at.min(Instant::now() + pause);
-        }
-    }
-}
-
-impl Step for Delivery {
-    async fn step(&mut self) -> Progress {
-        let pause = self.begin().await;
-        if self.in_flight.is_empty() {
-            return Progress::Idle(pause);
-        }
-        tokio::select! {
-            Some(ended) = self.in_flight.join_next() => self.note(ended),
-            () = self.app.wanted.wait() => self.look_at = Instant::now(),
-            () = tokio::time::sleep(pause) => {}
-        }
-        Progress::More
+    fn wanted(&self) -> &Signal {
+        &self.wanted
     }
 
-    /// The mails under way are answered and stored. One whose answer is too long in coming is left:
-    /// it goes out again, under the same Message-ID.
-    async fn close(&mut self) {
-        let all = async { while self.in_flight.join_next().await.is_some() {} };
-        if tokio::time::timeout(CLOSE_WITHIN, all).await.is_err() {
-            tracing::warn!(mails = self.in_flight.len(), "mails under way were left");
-            self.in_flight.abort_all();
-        }
+    fn id(attempt: &Attempt) -> impl Display {
+        attempt.email_id
     }
-}
 
-async fn attempt(app: App, leased: Leased) -> Ended {
-    let Leased { attempt, cause } = leased;
-    let (answer, cause) = app.mailer.send(&attempt, &cause).await;
-    if let Err(error) = &answer {
-        let (email_id, number) = (attempt.email_id, attempt.number);
-        tracing::info!(%email_id, attempt = number, %error, "email is not sent");
+    async fn take(&self, most: usize) -> Result<Taken<Attempt>, sqlx::Error> {
+        self.leases.take(most).await
     }
-    let answered = !matches!(answer, Err(MailError::Away(_)));
-    let again_in = settle(&app, &cause, &attempt, &answer).await;
-    Ended { answered, again_in }
-}
 
-/// Stores what came of an attempt. Should that fail for good, the lease runs out and the mail goes
-/// out again, under the same Message-ID.
-async fn settle(
-    app: &App,
-    cause: &Cause,
-    attempt: &Attempt,
-    answer: &Result<(), MailError>,
-) -> Option<Duration> {
-    let begun = Instant::now();
-    let mut away = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
-    loop {
-        match commit(app, cause.clone(), attempt, answer).await {
-            Ok(again_in) => return again_in,
-            Err(error) => {
-                let email_id = attempt.email_id;
-                tracing::warn!(%email_id, error = %anyhow::Error::from(error), "outcome not stored");
-            }
+    async fn call(&self, attempt: &Attempt, cause: Cause) -> Called<Self::Answer> {
+        let (answer, cause) = self.mailer.send(attempt, &cause).await;
+        if let Err(error) = &answer {
+            let (email_id, number) = (attempt.email_id, attempt.number);
+            tracing::info!(%email_id, attempt = number, %error, "email is not sent");
         }
-        if begun.elapsed() >= STORE_FOR {
-            return None;
-        }
-        tokio::time::sleep(away.next(app.pool.clock())).await;
+        let answered = !matches!(answer, Err(MailError::Away(_)));
+        Called { answer, answered, cause }
     }
-}
 
-async fn commit(
-    app: &App,
-    cause: Cause,
-    attempt: &Attempt,
-    answer: &Result<(), MailError>,
-) -> Result<Option<Duration>, StoreError> {
-    let mut tx = Tx::begin(&app.pool, cause).await?;
-    let (now, unit) = (tx.now(), app.pool.clock().unit());
-    let again = settle_email(&mut store(&mut tx), attempt, answer, unit, now).await?;
-    tx.commit().await?;
-    Ok(again.map(|due| until(due, now)))
-}
-
-fn until(due: DateTime<Utc>, now: DateTime<Utc>) -> Duration {
-    (due - now).to_std().unwrap_or_default()
+    async fn settle(
+        &self,
+        tx: &mut Tx,
+        attempt: &Attempt,
+        answer: &Self::Answer,
+    ) -> anyhow::Result<Option<DateTime<Utc>>> {
+        let (now, unit) = (tx.now(), self.pool.clock().unit());
+        Ok(settle_email(&mut store(tx), attempt, answer, unit, now).await?)
+    }
 }

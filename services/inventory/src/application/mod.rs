@@ -1,6 +1,5 @@
 //! The use cases: each takes stores and a command, decides, and returns. None begins or commits.
 
-pub mod idempotency;
 pub mod ports;
 pub mod put_product;
 pub mod release_stock;

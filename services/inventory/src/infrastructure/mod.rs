@@ -1,6 +1,5 @@
 //! All SQL of the service, and the way from domain events to contracts.
 
-mod idempotency;
 mod integration_events;
 mod products;
 mod queries;

@@ -4,24 +4,22 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
-use chassis::http::{Json, KeyedJson, Path, Query, RequestContext};
+use chassis::http::{Json, KeyedJson, Path, Query, RequestContext, StoredAnswer};
 use chassis::problem::{FieldError, Problem, code};
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
+use contracts::is_sku;
+use http::header::LOCATION;
 use http::{Method, StatusCode};
+use messaging::answers::{Answer, Remembered, RequestKey};
 use messaging::{Cause, Tx};
 use uuid::Uuid;
 
 use super::answers::{ProductBody, ReservationBody, StockBody, StockPage};
-use super::requests::{Arrival, ProductPut, StockQuery, is_sku};
-use crate::application::idempotency::{Answer, Answers, IdempotencyKey, Remembered};
+use super::requests::{Arrival, ProductPut, StockQuery};
 use crate::application::ports::StoreError;
 use crate::application::put_product::{Put, PutProductError, put_product};
 use crate::application::replenish::{ReplenishError, replenish};
 use crate::domain::product::ProductError;
 use crate::{App, store};
-
-const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
-const MEDIA_TYPE: &str = "application/json";
 
 /// All routes.
 pub fn routes(app: App) -> Router {
@@ -68,13 +66,13 @@ async fn post_arrival(
 ) -> Result<Response, Problem> {
     let sku = checked(sku)?;
     let scope = format!("{} /stock/{sku}/replenish", Method::POST);
-    let key = IdempotencyKey::new(scope, request.key.as_str(), &request.bytes);
+    let key = RequestKey::new(scope, request.key.as_str(), &request.bytes);
     let quantity = request.body.into_quantity()?;
     let cause = Cause::request(app.pool.new_id(), context);
     let mut tx = Tx::begin(&app.pool, cause).await.map_err(StoreError::from)?;
-    match store(&mut tx).remembered(&key).await? {
+    match tx.remembered(&key).await.map_err(StoreError::from)? {
         Remembered::Nothing => {}
-        Remembered::Answer(answer) => return replay(answer),
+        Remembered::Answer(answer) => return Ok(stored(answer, true)),
         Remembered::Reused => return Err(Problem::idempotency_key_reused()),
         Remembered::InProgress => return Err(Problem::request_in_progress()),
     }
@@ -91,9 +89,9 @@ async fn post_arrival(
             refused(&Problem::validation_failed([FieldError::new("/quantity", code::RANGE)]))
         }
     };
-    store(&mut tx).remember(&key, &answer).await?;
+    tx.remember(&key, &answer).await.map_err(StoreError::from)?;
     tx.commit().await.map_err(StoreError::from)?;
-    respond(answer)
+    Ok(stored(answer, false))
 }
 
 async fn list_stock(
@@ -135,21 +133,9 @@ fn refused(problem: &Problem) -> Answer {
     Answer { status: problem.status().as_u16(), location: None, body: problem.body() }
 }
 
-fn replay(answer: Answer) -> Result<Response, Problem> {
-    let mut response = respond(answer)?;
-    response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
-    Ok(response)
-}
-
-fn respond(answer: Answer) -> Result<Response, Problem> {
-    let status = StatusCode::from_u16(answer.status).map_err(Problem::internal)?;
-    let media_type = if status.is_success() { MEDIA_TYPE } else { chassis::problem::MEDIA_TYPE };
-    let mut response = (status, [(CONTENT_TYPE, media_type)], answer.body).into_response();
-    if let Some(location) = answer.location {
-        let location = HeaderValue::try_from(location).map_err(Problem::internal)?;
-        response.headers_mut().insert(LOCATION, location);
-    }
-    Ok(response)
+fn stored(answer: Answer, replayed: bool) -> Response {
+    let Answer { status, location, body } = answer;
+    StoredAnswer { status, location, body, replayed }.into_response()
 }
 
 impl From<PutProductError> for Problem {

@@ -1,7 +1,6 @@
 //! The use cases: each takes stores and a command, decides, and returns. None begins or commits.
 
 pub mod follow_product;
-pub mod idempotency;
 pub mod place_order;
 pub mod ports;
 pub mod settle_order;

@@ -1,7 +1,6 @@
 //! All SQL of the service, and the way from domain events to contracts.
 
 mod catalogue;
-mod idempotency;
 mod integration_events;
 mod orders;
 mod queries;

@@ -4,22 +4,19 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use chassis::http::{Json, KeyedJson, Path, RequestContext};
+use chassis::http::{Json, KeyedJson, Path, RequestContext, StoredAnswer};
 use chassis::problem::{FieldError, Problem, code};
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
-use http::{Method, StatusCode};
+use contracts::is_sku;
+use http::Method;
+use messaging::answers::{Answer, Remembered, RequestKey};
 use messaging::{Cause, Tx};
 use uuid::Uuid;
 
 use super::answers::{OrderBody, ProductBody};
-use super::requests::{NewOrder, is_sku};
-use crate::application::idempotency::{Answer, Answers, IdempotencyKey, Remembered};
+use super::requests::NewOrder;
 use crate::application::place_order::{PlaceOrderError, place_order};
 use crate::application::ports::StoreError;
 use crate::{App, store};
-
-const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
-const MEDIA_TYPE: &str = "application/json";
 
 /// All routes.
 pub fn routes(app: App) -> Router {
@@ -38,14 +35,14 @@ async fn post_order(
     request: KeyedJson<NewOrder>,
 ) -> Result<Response, Problem> {
     let scope = format!("{} /orders", Method::POST);
-    let key = IdempotencyKey::new(scope, request.key.as_str(), &request.bytes);
+    let key = RequestKey::new(scope, request.key.as_str(), &request.bytes);
     let command = request.body.into_command(app.pool.new_id())?;
     let trace_id = messaging::trace::trace_id(&context);
     let cause = Cause::request(command.order_id, context);
     let mut tx = Tx::begin(&app.pool, cause).await.map_err(StoreError::from)?;
-    match store(&mut tx).remembered(&key).await? {
+    match tx.remembered(&key).await.map_err(StoreError::from)? {
         Remembered::Nothing => {}
-        Remembered::Answer(answer) => return replay(answer),
+        Remembered::Answer(answer) => return Ok(stored(answer, true)),
         Remembered::Reused => return Err(Problem::idempotency_key_reused()),
         Remembered::InProgress => return Err(Problem::request_in_progress()),
     }
@@ -60,9 +57,9 @@ async fn post_order(
         // A refusal is an answer too: it is stored, and given again.
         Err(refusal) => refused(&refusal),
     };
-    store(&mut tx).remember(&key, &answer).await?;
+    tx.remember(&key, &answer).await.map_err(StoreError::from)?;
     tx.commit().await.map_err(StoreError::from)?;
-    respond(answer)
+    Ok(stored(answer, false))
 }
 
 async fn get_order(
@@ -108,22 +105,9 @@ fn refused(refusal: &PlaceOrderError) -> Answer {
     Answer { status: problem.status().as_u16(), location: None, body: problem.body() }
 }
 
-fn replay(answer: Answer) -> Result<Response, Problem> {
-    let mut response = respond(answer)?;
-    response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
-    Ok(response)
-}
-
-fn respond(answer: Answer) -> Result<Response, Problem> {
-    let status = StatusCode::from_u16(answer.status).map_err(Problem::internal)?;
-    let media_type =
-        if status.is_success() { MEDIA_TYPE } else { chassis::problem::MEDIA_TYPE };
-    let mut response = (status, [(CONTENT_TYPE, media_type)], answer.body).into_response();
-    if let Some(location) = answer.location {
-        let location = HeaderValue::try_from(location).map_err(Problem::internal)?;
-        response.headers_mut().insert(LOCATION, location);
-    }
-    Ok(response)
+fn stored(answer: Answer, replayed: bool) -> Response {
+    let Answer { status, location, body } = answer;
+    StoredAnswer { status, location, body, replayed }.into_response()
 }
 
 impl From<StoreError> for Problem {

@@ -7,7 +7,7 @@ mod payments;
 mod queries;
 
 pub use gateway::{Conversation, GatewayClient};
-pub use leases::{Leased, Leases, Taken};
+pub use leases::Leases;
 pub use queries::Queries;
 
 use messaging::{Tx, TxError};

@@ -17,6 +17,7 @@ mod limits;
 mod params;
 mod schema;
 mod server;
+mod stored;
 mod strict;
 mod trace;
 
@@ -28,4 +29,5 @@ pub use json::Json;
 pub use limits::Limits;
 pub use params::{Path, Query};
 pub use server::{BindError, Server, Stopping};
+pub use stored::StoredAnswer;
 pub use trace::RequestContext;

@@ -8,11 +8,13 @@ use super::TelemetryConfig;
 use super::config::LogFormat;
 
 /// Libraries below us that report every frame at `debug` and every retry at `warn`; the exporter's own
-/// traffic would otherwise log itself without end.
-const NOISY: [(&str, &str); 9] = [
+/// traffic would otherwise log itself without end, and the broker's client would log returned
+/// messages with their bodies, which hold customers' addresses.
+const NOISY: [(&str, &str); 10] = [
     ("h2", "warn"),
     ("hyper", "warn"),
     ("hyper_util", "warn"),
+    ("lapin", "error"),
     ("tonic", "warn"),
     ("tower", "warn"),
     ("opentelemetry", "off"),

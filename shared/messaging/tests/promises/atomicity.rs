@@ -153,3 +153,14 @@ async fn what_was_committed_while_the_tasks_stop_still_leaves() {
     let held = "messaging.partition_lease where owner is not null";
     assert_eq!(lamp.count(held).await, 0, "the leases are handed back");
 }
+
+#[tokio::test]
+async fn an_event_that_is_too_large_is_refused_where_it_is_written_and_the_rest_still_commits() {
+    let house = House::new().await;
+    let lamp = house.lamp().await;
+    let mut tx = lamp.begin().await;
+    tx.publish(&Lit::new("x".repeat(envelope::MAX_BODY), 1), 1).unwrap_err();
+    tx.publish(&Lit::new("hall", 1), 1).unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(lamp.pending().await.len(), 1);
+}

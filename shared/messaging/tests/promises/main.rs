@@ -10,17 +10,17 @@
 mod house;
 
 mod atomicity;
+mod bad_input;
 mod bounds;
 mod once;
 mod order;
 mod ordered_handlers;
+mod outages;
 mod poison;
+mod private_outages;
 mod provisioning;
 mod publishing;
+mod quickstart;
 mod replicas;
 mod retries;
-mod bad_input;
-mod outages;
-mod private_outages;
-mod quickstart;
 mod traces;

@@ -118,3 +118,25 @@ async fn a_confirm_that_is_lost_makes_a_second_message_with_the_same_id_and_one_
     assert_eq!(ledger.count("entry").await, 1);
     assert_eq!(lamp.count("messaging.outbox where attempts = 0").await, 1, "no attempt was spent");
 }
+
+#[tokio::test]
+async fn two_replicas_with_the_same_messages_in_opposite_order_do_not_end_in_each_others_way() {
+    let house = House::new().await;
+    let switch = Switch::new();
+    let one = house.ledger(&switch).await;
+    one.kit.provision().await.unwrap();
+    let other = one.replica(&house, Handlers::new().on(Book(switch.clone())));
+    let spy = house.spy_on_retries().await;
+    let wire = house.wire().await;
+    let all: Vec<Raw> = (0..150).map(|n| Raw::of(&Lit::new(format!("lamp-{n}"), 1), 1)).collect();
+    for raw in all.iter().chain(all.iter().rev()).chain(&all) {
+        send(&wire, raw).await;
+    }
+    let runs = vec![one.run(), other.run()];
+    eventually(SOON, || async { one.count("entry").await >= 150 }).await;
+    house.finish(&one, runs).await;
+    let effects = one.effects().await;
+    assert_eq!(effects.len(), 150);
+    assert!(effects.values().all(|times| *times == 1), "{effects:?}");
+    assert!(spy.drain("spy").await.is_empty(), "an attempt was spent");
+}

@@ -95,3 +95,66 @@ async fn a_serialization_failure_is_tried_again_at_once_and_burns_no_rung() {
     house.finish(&ledger, vec![runs]).await;
     assert!(spy.drain("spy").await.is_empty(), "an attempt was spent");
 }
+
+#[tokio::test]
+async fn services_that_stop_and_start_again_and_again_under_load_lose_and_repeat_nothing() {
+    let house = House::new().await;
+    let lamp = house.lamp().await;
+    lamp.kit.provision().await.unwrap();
+    let (ledger, mut ledger_runs) = house.running_ledger(&Switch::new()).await;
+    let mut lamp_runs = lamp.run();
+    let wire = house.wire().await;
+    wire.queue("probe", &["lamp.lit.v1"]).await;
+    for n in 0..240 {
+        lamp.tell(&Lit::new(format!("lamp-{n}"), 1), 1).await;
+        if n % 40 == 20 {
+            ledger_runs.stop().await;
+            ledger_runs = ledger.run();
+        }
+        if n % 40 == 30 {
+            lamp_runs.stop().await;
+            lamp_runs = lamp.run();
+        }
+    }
+    eventually(SOON, || async { ledger.effects().await.len() == 240 }).await;
+    lamp_runs.stop().await;
+    assert_eq!(
+        house.vhost.depth("probe").await,
+        Some(240),
+        "a relay that stops finishes its batch"
+    );
+    house.finish(&ledger, vec![ledger_runs]).await;
+    assert_eq!(ledger.effects().await, once_each(240));
+}
+
+#[tokio::test]
+async fn services_that_crash_again_and_again_under_load_have_every_effect_once() {
+    let house = House::new().await;
+    let lamp = house.lamp().await;
+    lamp.kit.provision().await.unwrap();
+    let (ledger, mut ledger_runs) = house.running_ledger(&Switch::answering()).await;
+    let mut lamp_runs = lamp.run();
+    for n in 0..240 {
+        lamp.tell(&Lit::new(format!("lamp-{n}"), 1), 1).await;
+        if n % 24 == 12 {
+            ledger_runs.crash().await;
+            ledger_runs = ledger.run();
+        }
+        if n % 24 == 20 {
+            lamp_runs.crash().await;
+            lamp_runs = lamp.run();
+        }
+    }
+    eventually(SOON, || async {
+        let effects = ledger.effects().await.len();
+        if effects == 240 { Ok(()) } else { Err(format!("{effects}, {:?}", lamp.pending().await)) }
+    })
+    .await;
+    eventually(SOON, || async { lamp.pending().await.is_empty() }).await;
+    lamp_runs.stop().await;
+    house.finish(&ledger, vec![ledger_runs]).await;
+    assert_eq!(ledger.effects().await, once_each(240));
+    let answers = "messaging.outbox where subject like 'entry/lamp-%'";
+    assert_eq!(ledger.count(answers).await, 240);
+    assert!(ledger.dead_letters().await.is_empty());
+}

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
-use futures_util::StreamExt;
 use messaging::ConsumerSettings;
 use serde_json::json;
 use testkit::eventually;
@@ -173,6 +173,9 @@ async fn a_message_that_ends_the_process_each_time_is_given_up_by_the_broker_and
     let mut raw = Raw::of(&Lit::new("killer", 1), 1);
     raw.set_header(&header("code"), Some("retries_exhausted"));
     raw.set_header(&header("attempt"), Some("1"));
+    // And that wants to spoil the table, too.
+    raw.set_header(&header("origin-queue"), Some("else\0where"));
+    raw.set_header("x-\0", Some("\0"));
     wire.publish("requeue", "ledger.in", &raw).await;
     let crashes = eventually(SOON * 3, || async {
         match house.vhost.depth("ledger.dlq").await {

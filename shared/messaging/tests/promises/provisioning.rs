@@ -52,7 +52,9 @@ async fn a_queue_with_other_arguments_is_reported_with_the_difference_and_left_a
     let error = ledger.kit.provision().await.unwrap_err();
     assert!(matches!(error, TransportError::Topology(_)));
     let text = error.to_string();
-    for part in ["ledger.in exists", "inequivalent arg", "nothing was changed", "run the migration again"] {
+    for part in
+        ["ledger.in exists", "inequivalent arg", "nothing was changed", "run the migration again"]
+    {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert_eq!(wire.get("ledger.in").await.unwrap().version().0, "lamp/hall");
@@ -105,13 +107,11 @@ async fn a_running_service_needs_no_right_to_configure() {
     let url = user(&house, "ledger", write, "^ledger\\.(in|dlq)$").await;
     let handlers = Handlers::new().on(Book(Switch::new()));
     let transport = RabbitMq::new(url, "ledger", NAMESPACE);
-    let confined =
-        Messaging::new(ledger.pool.clone(), transport, house.key_ring(), handlers);
+    let confined = Messaging::new(ledger.pool.clone(), transport, house.key_ring(), handlers);
     let confined = ledger.with(|_| confined);
     let url = user(&house, "lamp", "^events$", "^$").await;
     let transport = RabbitMq::new(url, "lamp", NAMESPACE);
-    let sender =
-        Messaging::new(lamp.pool.clone(), transport, house.key_ring(), Handlers::new());
+    let sender = Messaging::new(lamp.pool.clone(), transport, house.key_ring(), Handlers::new());
     let lamp = lamp.with(|_| sender);
     let (_ledger_runs, _lamp_runs) = (confined.run(), lamp.run());
 

@@ -12,9 +12,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::house::{House, Lit, Raw, SOON, Service, Wire};
 
-/// Longer than a lease may be and shorter than it lasts after its owner's death.
-const LEASE: Duration = Duration::from_secs(12);
-
 struct Pair {
     house: House,
     one: Service,
@@ -51,7 +48,11 @@ async fn held(pair: &Pair) -> (usize, usize) {
 async fn both_hold_a_share(pair: &Pair) {
     eventually(SOON, || async {
         let (one, other) = held(pair).await;
-        if one > 0 && other > 0 && one + other == 16 { Ok(()) } else { Err(format!("{one} {other}")) }
+        if one > 0 && other > 0 && one + other == 16 {
+            Ok(())
+        } else {
+            Err(format!("{one} {other}"))
+        }
     })
     .await;
 }
@@ -128,7 +129,8 @@ async fn what_one_writes_for_the_others_partition_leaves_long_before_a_poll() {
             .fetch_all(&pair.one.pg)
             .await
             .unwrap();
-    let foreign = |name: &String| theirs.contains(&i16::from(partition_of(&format!("lamp/{name}"))));
+    let foreign =
+        |name: &String| theirs.contains(&i16::from(partition_of(&format!("lamp/{name}"))));
     let names: Vec<String> = (0..).map(|n| format!("lamp-{n}")).filter(foreign).take(5).collect();
     let begun = Instant::now();
     for name in names {
@@ -156,7 +158,8 @@ async fn a_process_that_died_loses_its_partitions_long_before_its_leases_run_out
     let _ = session.await;
     terminate_sessions(&pair.other).await;
     holds_all(&pair, &pair.one).await;
-    assert!(killed.elapsed() < LEASE - Duration::from_secs(4), "{:?}", killed.elapsed());
+    // The others renew every 4 s, and see it then; its leases last 12 s.
+    assert!(killed.elapsed() < Duration::from_secs(7), "{:?}", killed.elapsed());
 }
 
 #[tokio::test]

@@ -52,7 +52,8 @@ async fn a_message_climbs_every_rung_with_its_attempts_counted_and_is_parked_aft
     let letter = ledger.dead_letters().await.remove(0);
     assert_eq!((letter.reason_code.as_str(), letter.attempts), ("retries_exhausted", 6));
     assert_eq!(letter.body, sent.body);
-    let since = letter.first_failed_at.unwrap().to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
+    let since =
+        letter.first_failed_at.unwrap().to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
     assert_eq!(first_failed.unwrap(), Some(since));
 }
 

@@ -83,13 +83,15 @@ static TELEMETRY: LazyLock<(TraceStore, SdkTracerProvider)> = LazyLock::new(|| {
 async fn telemetry() -> (TraceStore, SdkTracerProvider) {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let store = TraceStore::default();
-    let receiver = Receiver::start(any, any, store.clone(), &CancellationToken::new()).await.unwrap();
+    let receiver =
+        Receiver::start(any, any, store.clone(), &CancellationToken::new()).await.unwrap();
     let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_tonic()
         .with_endpoint(format!("http://{}", receiver.grpc_addr()))
         .build()
         .unwrap();
-    let often = BatchConfigBuilder::default().with_scheduled_delay(Duration::from_millis(50)).build();
+    let often =
+        BatchConfigBuilder::default().with_scheduled_delay(Duration::from_millis(50)).build();
     let processor = BatchSpanProcessor::builder(exporter).with_batch_config(often).build();
     let provider = SdkTracerProvider::builder()
         .with_span_processor(processor)
@@ -185,7 +187,9 @@ async fn the_spans_carry_what_the_conventions_ask_for() {
         assert_eq!(span.text("messaging.message.id"), span.text("cloudevents.event_id"));
         assert!(span.text("messaging.message.conversation_id").is_some());
     }
-    assert!(only(&tree, &format!("publish {LIT}")).attributes["tidings.outbox.wait_ms"].is_number());
+    assert!(
+        only(&tree, &format!("publish {LIT}")).attributes["tidings.outbox.wait_ms"].is_number()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -193,7 +197,8 @@ async fn a_retry_is_another_process_span_of_the_same_trace_and_the_failed_one_sa
     let switch = Switch::new();
     let traced = Traced::new(&switch).await;
     let trace_id = traced.tell(&Lit::with("hall", Mood::Transient)).await;
-    eventually(SOON, || async { traced.house.vhost.depth("ledger.retry.1s").await == Some(1) }).await;
+    eventually(SOON, || async { traced.house.vhost.depth("ledger.retry.1s").await == Some(1) })
+        .await;
     switch.heal();
     let tree = traced.tree(&trace_id, 5).await;
     let create = only(&tree, &format!("create {LIT}"));
@@ -214,7 +219,8 @@ async fn a_message_that_is_handled_much_later_starts_a_trace_of_its_own_with_a_l
     let traced = Traced::new(&switch).await;
     // It was told, and the ledger gets to it two hours later.
     let trace_id = traced.tell(&Lit::with("hall", Mood::Transient)).await;
-    eventually(SOON, || async { traced.house.vhost.depth("ledger.retry.1s").await == Some(1) }).await;
+    eventually(SOON, || async { traced.house.vhost.depth("ledger.retry.1s").await == Some(1) })
+        .await;
     switch.heal();
     traced.house.clock.set(TimeDelta::hours(2));
     // Its answer is not in the first trace.

@@ -2,7 +2,7 @@
 
 use crate::ports::{Ports, SUPERUSER};
 
-/// The addresses of a running shop: those of `shop up`, unless a port or a whole URL says otherwise.
+/// The addresses of a running shop: those of `shop up`, unless a port or a URL says otherwise.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Addresses, where they are not on 127.0.0.1")]
 pub struct Addresses {

@@ -16,7 +16,7 @@ const AT_ONCE: usize = 16;
 /// Pieces of every product, where the orders do not need more.
 const PLENTY: i64 = 1_000_000;
 /// How long a service may be away while products are listed.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How long an event may take from inventory to order's catalogue.
 const KNOWN_WITHIN: Duration = Duration::from_secs(60);
 

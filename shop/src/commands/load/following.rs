@@ -1,5 +1,5 @@
-//! Following accepted orders to their end. How long they took is in the orders' own history, so this
-//! may look late and seldom and disturbs nothing.
+//! Following accepted orders to their end. How long they took is in the orders' own history, so
+//! this may look late and seldom, and disturbs nothing.
 
 use std::collections::HashSet;
 use std::time::Duration;

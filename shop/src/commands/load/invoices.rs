@@ -1,9 +1,9 @@
 //! Orders from a file of invoice lines, in the columns of the data set "Online Retail" (UCI, 2015).
 //!
 //! A row is goods when its stock code starts with five digits (`85123A`); all other codes there are
-//! postage, fees, discounts and manual entries. Every invoice that holds goods becomes an order. What
-//! does not fit into one (100 lines, 1000 pieces of a product) goes on in the next, `536592/2`, so that
-//! no goods are left out.
+//! postage, fees, discounts and manual entries. Every invoice that holds goods becomes an order.
+//! What does not fit into one (100 lines, 1000 pieces of a product) goes on in the next,
+//! `536592/2`, so that no goods are left out.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Read;

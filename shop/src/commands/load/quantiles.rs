@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-/// Quantiles of some times in milliseconds, each one of the times that were measured (nearest rank).
+/// Quantiles of some times in milliseconds, each one of the times that were
+/// measured (nearest rank), to the microsecond.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub(super) struct Quantiles {
     /// How many were measured.
@@ -24,7 +25,9 @@ impl Quantiles {
         times.sort_by(f64::total_cmp);
         let rank = |percent: usize| {
             let rank = (times.len() * percent).div_ceil(100).max(1);
-            times.get(rank - 1).copied().unwrap_or_default()
+            let time = times.get(rank - 1).copied().unwrap_or_default();
+            // Microseconds: more digits would be invented.
+            (time * 1e3).round() / 1e3
         };
         Self { count: times.len(), p50: rank(50), p95: rank(95), p99: rank(99), max: rank(100) }
     }

@@ -228,5 +228,5 @@ fn seconds_to_the_last_end(ended: &[OrderDocument]) -> f64 {
 }
 
 fn per_second(count: usize, seconds: f64) -> f64 {
-    if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
+    if seconds > 0.0 { (count as f64 / seconds * 10.0).round() / 10.0 } else { 0.0 }
 }

@@ -10,8 +10,8 @@ use super::super::tables::{Ids, events};
 use super::super::world::{Service, World};
 
 pub(crate) const ID: &str = "I18";
-pub(crate) const STATEMENT: &str = "audit holds every published event once, byte for byte; its hash \
-     chain holds; it refuses to be changed";
+pub(crate) const STATEMENT: &str = "audit holds every published event once, byte for byte; \
+     its hash chain holds; it refuses to be changed";
 
 const WRITTEN: &str = "select event_id, sha256(body), published_at is not null
     from messaging.outbox where event_id >= $1 order by event_id";

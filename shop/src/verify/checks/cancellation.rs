@@ -10,8 +10,8 @@ use super::super::tables::rows;
 use super::super::world::{Service, World};
 
 pub(crate) const ID: &str = "I11";
-pub(crate) const STATEMENT: &str = "a cancelled order holds no stock and no money, and its last mail \
-     does not confirm it";
+pub(crate) const STATEMENT: &str =
+    "a cancelled order holds no stock and no money, and its last mail does not confirm it";
 
 const CANCELLED: &str = "select id from orders where status = 'cancelled' order by id";
 const HOLDING: &str = "select order_id, status from reservations

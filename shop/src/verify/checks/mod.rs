@@ -1,5 +1,5 @@
-//! One invariant each: `ID`, `STATEMENT`, and `check`, which counts what it looked at and what breaks
-//! the statement.
+//! One invariant each: `ID`, `STATEMENT`, and `check`, which counts what it looked at and what
+//! breaks the statement.
 
 pub(super) mod acknowledgement;
 pub(super) mod audit;

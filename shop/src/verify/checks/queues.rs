@@ -6,7 +6,8 @@ use super::super::findings::Findings;
 use super::super::world::{Service, World};
 
 pub(crate) const ID: &str = "I16";
-pub(crate) const STATEMENT: &str = "per queue: published = processed + waiting + retrying + dead letters; the broker dropped nothing";
+pub(crate) const STATEMENT: &str = "per queue: published = processed + waiting + retrying + \
+     dead letters; the broker dropped nothing";
 
 pub(crate) async fn check(world: &World, facts: &Facts) -> anyhow::Result<Findings> {
     let mut findings = Findings::new();

@@ -64,7 +64,7 @@ fn of_size(size: usize) -> Raw {
     enveloped("", |envelope| envelope["data"]["lamp"] = json!("x".repeat(size - bare)))
 }
 
-fn content_type(properties: BasicProperties, content_type: Option<&str>) -> BasicProperties {
+fn content_type(properties: &BasicProperties, content_type: Option<&str>) -> BasicProperties {
     let bare = BasicProperties::default()
         .with_message_id(properties.message_id().clone().unwrap())
         .with_type(properties.kind().clone().unwrap())
@@ -74,16 +74,17 @@ fn content_type(properties: BasicProperties, content_type: Option<&str>) -> Basi
 
 pub fn outside() -> Vec<Case> {
     let typed = |text: Option<&str>| {
-        spoiled("typed", |raw| raw.properties = content_type(raw.properties.clone(), text))
+        spoiled("typed", |raw| raw.properties = content_type(&raw.properties, text))
     };
     let without = |what: &str| spoiled("unsigned", |raw| raw.set_header(&header(what), None));
     vec![
         Case::parked("a byte too large", "oversize", of_size(MAX_BODY + 1)),
         Case::handled("as large as may be", of_size(MAX_BODY)),
-        Case::parked("large and unsigned", "oversize", Raw {
-            properties: BasicProperties::default(),
-            body: vec![b'x'; MAX_BODY * 4],
-        }),
+        Case::parked(
+            "large and unsigned",
+            "oversize",
+            Raw { properties: BasicProperties::default(), body: vec![b'x'; MAX_BODY * 4] },
+        ),
         Case::parked("plain JSON", "bad_content_type", typed(Some("application/json"))),
         Case::parked("no content type", "bad_content_type", typed(None)),
         Case::parked(
@@ -94,11 +95,15 @@ pub fn outside() -> Vec<Case> {
         Case::parked("no signature", "unsigned", without("sig")),
         Case::parked("no key id", "unsigned", without("kid")),
         Case::parked("no suite", "unsigned", without("sigver")),
-        Case::parked("nothing but a content type", "unsigned", Raw {
-            properties: content_type(good("x").properties, Some(envelope::CONTENT_TYPE))
-                .with_headers(lapin::types::FieldTable::default()),
-            body: Vec::new(),
-        }),
+        Case::parked(
+            "nothing but a content type",
+            "unsigned",
+            Raw {
+                properties: content_type(&good("x").properties, Some(envelope::CONTENT_TYPE))
+                    .with_headers(lapin::types::FieldTable::default()),
+                body: Vec::new(),
+            },
+        ),
     ]
 }
 
@@ -184,8 +189,18 @@ pub fn malformed() -> Vec<Case> {
 
 pub fn envelopes() -> Vec<Case> {
     let required = [
-        "specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema",
-        "aggversion", "partitionkey", "correlationid", "data",
+        "specversion",
+        "id",
+        "source",
+        "type",
+        "subject",
+        "time",
+        "datacontenttype",
+        "dataschema",
+        "aggversion",
+        "partitionkey",
+        "correlationid",
+        "data",
     ];
     let without = |name: &str| {
         enveloped("hall", |envelope| drop(envelope.as_object_mut().unwrap().remove(name)))
@@ -219,9 +234,8 @@ pub fn envelopes() -> Vec<Case> {
 }
 
 pub fn mirrors() -> Vec<Case> {
-    let outside = |name: &str, value: &str| {
-        spoiled("hall", |raw| raw.set_header(name, Some(value)))
-    };
+    let outside =
+        |name: &str, value: &str| spoiled("hall", |raw| raw.set_header(name, Some(value)));
     let id = |id: &str| {
         spoiled("hall", |raw| raw.properties = raw.properties.clone().with_message_id(id.into()))
     };
@@ -245,7 +259,11 @@ pub fn mirrors() -> Vec<Case> {
         Case::parked("a message id that is none", "header_mismatch", id("7\u{0}")),
         Case::parked("no message id", "header_mismatch", nameless),
         Case::parked("another type", "header_mismatch", kind),
-        Case::parked("another id in a header", "header_mismatch", outside("cloudEvents_id", nobody)),
+        Case::parked(
+            "another id in a header",
+            "header_mismatch",
+            outside("cloudEvents_id", nobody),
+        ),
         Case::parked(
             "another source in a header",
             "header_mismatch",

@@ -47,10 +47,8 @@ async fn judge(cases: Vec<Case>) {
     let switch = Switch::new();
     let (ledger, runs, wire) = running(&house, Handlers::new().on(Book(switch))).await;
     send(&wire, &cases).await;
-    let expected: BTreeMap<String, String> = cases
-        .iter()
-        .filter_map(|case| Some((case.name.clone(), case.code?.to_owned())))
-        .collect();
+    let expected: BTreeMap<String, String> =
+        cases.iter().filter_map(|case| Some((case.name.clone(), case.code?.to_owned()))).collect();
     eventually(SOON, || async { ledger.dead_letters().await.len() >= expected.len() }).await;
     house.finish(&ledger, vec![runs]).await;
     assert_eq!(codes(&ledger).await, expected);

@@ -51,7 +51,7 @@ impl Faults {
 
     async fn hang(&self) {
         self.0.hanging.fetch_add(1, Ordering::SeqCst);
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

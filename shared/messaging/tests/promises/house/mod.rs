@@ -91,8 +91,13 @@ impl House {
         self.wire().await.publish("events", "lamp.lit.v1", &Raw::of(&Lit::new(&last, 1), 1)).await;
         let pg = &ledger.pg;
         eventually(SOON, || async {
-            sqlx::query("delete from entry where lamp = $1").bind(&last).execute(pg).await
-                .unwrap().rows_affected() == 1
+            sqlx::query("delete from entry where lamp = $1")
+                .bind(&last)
+                .execute(pg)
+                .await
+                .unwrap()
+                .rows_affected()
+                == 1
         })
         .await;
         for one in running {

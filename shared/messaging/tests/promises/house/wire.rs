@@ -1,13 +1,13 @@
 //! AMQP by hand: messages that no service would send, and a look at what lies in a queue.
 
+use envelope::signature::{SUITE, Signer, signature_to_text};
+use envelope::{CONTENT_TYPE, Clock, Envelope, Event};
 use lapin::message::BasicGetMessage;
 use lapin::options::{
     BasicAckOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueBindOptions,
     QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable, LongString};
-use envelope::signature::{SUITE, Signer, signature_to_text};
-use envelope::{CONTENT_TYPE, Clock, Envelope, Event};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use testkit::eventually;
 

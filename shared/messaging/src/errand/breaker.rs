@@ -1,25 +1,28 @@
-//! Leaves a gateway alone that does not answer.
+//! Leaves an outside world alone that does not answer.
 
 use std::time::{Duration, Instant};
 
 use envelope::Clock;
-use messaging::retry::Backoff;
 
-/// Calls in a row without an outcome until the gateway counts as away.
+use crate::retry::Backoff;
+
+/// Calls in a row without an answer until the outside world counts as away.
 const PATIENCE: u32 = 8;
 
 /// Closed, it lets all through. After [`PATIENCE`] failures in a row it opens for a while that grows;
 /// then it lets one through, whose fate decides whether it closes or opens again.
 pub(super) struct Breaker {
+    /// Whose it is, for logs.
+    task: &'static str,
     failures: u32,
     backoff: Backoff,
     opens_until: Option<Instant>,
 }
 
 impl Breaker {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(task: &'static str) -> Self {
         let backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
-        Self { failures: 0, backoff, opens_until: None }
+        Self { task, failures: 0, backoff, opens_until: None }
     }
 
     /// How many of `free` calls may be begun while `in_flight` others are under way.
@@ -37,21 +40,22 @@ impl Breaker {
         (!left.is_zero()).then_some(left)
     }
 
-    /// A call had an outcome.
+    /// A call was answered.
     pub(super) fn succeeded(&mut self) {
         if self.opens_until.take().is_some() {
-            tracing::info!("the gateway answers again");
+            tracing::info!(task = self.task, "the other side answers again");
         }
         self.failures = 0;
         self.backoff.reset();
     }
 
-    /// A call had none.
+    /// A call was not.
     pub(super) fn failed(&mut self, clock: &Clock) {
         self.failures = self.failures.saturating_add(1);
         if self.failures >= PATIENCE && self.open_for().is_none() {
             if self.opens_until.is_none() {
-                tracing::warn!(failures = self.failures, "the gateway is left alone for a while");
+                let (task, failures) = (self.task, self.failures);
+                tracing::warn!(task, failures, "the other side is left alone for a while");
             }
             self.opens_until = Some(Instant::now() + self.backoff.next(clock));
         }
@@ -63,8 +67,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_gateway_that_fails_in_a_row_is_left_alone_until_one_call_succeeds() {
-        let (clock, mut breaker) = (Clock::system(), Breaker::new());
+    fn a_side_that_fails_in_a_row_is_left_alone_until_one_call_succeeds() {
+        let (clock, mut breaker) = (Clock::system(), Breaker::new("test"));
         for _ in 1..PATIENCE {
             breaker.failed(&clock);
             assert_eq!(breaker.room(16, 0), 16);
@@ -83,7 +87,7 @@ mod tests {
 
     #[test]
     fn failures_that_come_between_successes_open_nothing() {
-        let (clock, mut breaker) = (Clock::system(), Breaker::new());
+        let (clock, mut breaker) = (Clock::system(), Breaker::new("test"));
         for _ in 0..PATIENCE * 2 {
             breaker.failed(&clock);
             breaker.failed(&clock);
