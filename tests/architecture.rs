@@ -15,8 +15,16 @@ fn allowed(package: &str) -> Option<BTreeSet<&'static str>> {
         "contracts" | "messaging" => of(&["envelope"]),
         "testkit" => of(&["envelope", "sandbox"]),
         "shop" => of(&[
-            "audit", "chassis", "contracts", "email", "envelope", "inventory", "messaging",
-            "order", "payment", "sandbox",
+            "audit",
+            "chassis",
+            "contracts",
+            "email",
+            "envelope",
+            "inventory",
+            "messaging",
+            "order",
+            "payment",
+            "sandbox",
         ]),
         "tests" => of(&[]),
         service if SERVICES.contains(&service) => {
@@ -66,7 +74,8 @@ fn crates_depend_only_along_the_arrows() {
 
 #[test]
 fn only_the_transport_knows_the_broker_client() {
-    let allowed = ["shared/messaging/src/transport/rabbitmq/", "shared/sandbox/", "shared/testkit/"];
+    let allowed =
+        ["shared/messaging/src/transport/rabbitmq/", "shared/sandbox/", "shared/testkit/"];
     let wrong: Vec<String> = sources(&root())
         .into_iter()
         .filter(|(path, text)| {
@@ -175,6 +184,7 @@ fn sources(from: &Path) -> Vec<(String, String)> {
 
 #[test]
 fn the_reader_of_imports_sees_through_groups_and_ignores_comments() {
-    let text = "use crate::infrastructure::Store;\n// use messaging::Tx;\nlet x = contracts::A::b();";
+    let text =
+        "use crate::infrastructure::Store;\n// use messaging::Tx;\nlet x = contracts::A::b();";
     assert_eq!(imports(text), ["infrastructure", "contracts"]);
 }

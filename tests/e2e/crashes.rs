@@ -57,7 +57,8 @@ async fn services_killed_one_after_the_other_lose_nothing_and_repeat_nothing() {
             let so_far = i64::try_from(all.len()).unwrap();
             eventually(SOON, || async {
                 let sql = "select count(*) from orders";
-                let placed: i64 = sqlx::query_scalar(sql).fetch_one(&world.pg("order")).await.unwrap();
+                let placed: i64 =
+                    sqlx::query_scalar(sql).fetch_one(&world.pg("order")).await.unwrap();
                 placed > so_far + 5
             })
             .await;

@@ -24,8 +24,12 @@ async fn an_order_is_confirmed_paid_shipped_mailed_and_audited() {
     assert_eq!(mails.len(), 1);
     assert!(mails[0].text.is_some() && mails[0].html.is_some(), "text and HTML");
     let timeline = world.get("audit", &format!("/orders/{order}/timeline")).await;
-    let types: Vec<&str> =
-        timeline["events"].as_array().unwrap().iter().map(|e| e["type"].as_str().unwrap()).collect();
+    let types: Vec<&str> = timeline["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| e["type"].as_str().unwrap())
+        .collect();
     for expected in [
         "shop.order.placed.v1",
         "shop.inventory.stock_reserved.v1",
@@ -81,7 +85,10 @@ async fn one_trace_tells_the_whole_order_as_a_tree() {
     }
     for process in tree.spans().iter().filter(|span| span.name.starts_with("process ")) {
         let creation = tree.parent(process).unwrap();
-        assert!(creation.name.starts_with("create ") && creation.kind == SpanKind::Producer, "{shown}");
+        assert!(
+            creation.name.starts_with("create ") && creation.kind == SpanKind::Producer,
+            "{shown}"
+        );
         assert_eq!(process.links.len(), 1, "{} is linked to its creation", process.name);
         assert_eq!(process.links[0].span_id, creation.span_id);
         let publish: Vec<_> = tree

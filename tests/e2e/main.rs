@@ -1,6 +1,12 @@
 //! End to end: all five services as processes of their own, over real Postgres, RabbitMQ, OTLP,
 //! SMTP and a real gateway. Each test has its own databases and vhost.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, unreachable_pub)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    unreachable_pub
+)]
 
 mod compensation;
 mod crashes;

@@ -9,8 +9,7 @@ use crate::world::World;
 async fn two_replicas_of_every_service_share_the_work_and_double_nothing() {
     let world = World::start_on(Vhost::new().await, 2).await;
     world.stock("LAMP", 1_000, 1_000).await;
-    let placed =
-        join_all((0..40).map(|n| world.place(n, "LAMP", 1, "pm_ok"))).await;
+    let placed = join_all((0..40).map(|n| world.place(n, "LAMP", 1, "pm_ok"))).await;
     let ended = join_all(placed.iter().map(|order| world.ended(*order))).await;
     assert!(ended.iter().all(|order| order["status"] == "confirmed"));
     world.quiet().await;

@@ -85,7 +85,16 @@ impl World {
         let settings = settings.map(|(name, value)| (name.to_owned(), value)).to_vec();
         let (http, none) = (reqwest::Client::new(), Mutex::default());
         let world = Self {
-            databases, vhost, gateway, mailbox, traces, http, replicas: none, settings, stop, folder,
+            databases,
+            vhost,
+            gateway,
+            mailbox,
+            traces,
+            http,
+            replicas: none,
+            settings,
+            stop,
+            folder,
         };
         for _ in 0..replicas {
             for service in SERVICES {
@@ -259,11 +268,23 @@ impl World {
                 sqlx::query_scalar(sql).fetch_all(&self.pg(service)).await.unwrap();
             let wanted: Vec<Uuid> = published
                 .iter()
-                .filter(|(full, _)| bindings.iter().any(|b| b == "#" || *full == format!("shop.{b}")))
+                .filter(|(full, _)| {
+                    bindings.iter().any(|b| b == "#" || *full == format!("shop.{b}"))
+                })
                 .map(|(_, id)| *id)
                 .collect();
-            wrong.extend(wanted.iter().filter(|id| !handled.contains(id)).map(|id| format!("{service} lost {id}")));
-            wrong.extend(handled.iter().filter(|id| !wanted.contains(id)).map(|id| format!("{service} invented {id}")));
+            wrong.extend(
+                wanted
+                    .iter()
+                    .filter(|id| !handled.contains(id))
+                    .map(|id| format!("{service} lost {id}")),
+            );
+            wrong.extend(
+                handled
+                    .iter()
+                    .filter(|id| !wanted.contains(id))
+                    .map(|id| format!("{service} invented {id}")),
+            );
         }
         wrong
     }
@@ -335,7 +356,8 @@ fn event_keys() -> String {
 fn shop_binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
-        let profile = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().to_owned();
+        let profile =
+            std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().to_owned();
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--quiet", "--package", "shop", "--bin", "shop"]);
         if profile.ends_with("release") {

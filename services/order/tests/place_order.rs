@@ -51,11 +51,26 @@ async fn what_cannot_be_sold_is_refused_with_a_pointer_and_leaves_nothing() {
         (basket(&[("A", 1001)]), 422, "/lines/0/quantity", "range"),
         (basket(&[("not a sku", 1)]), 422, "/lines/0/sku", "format"),
         (with(&|b| b["customer_email"] = json!("nobody")), 422, "/customer_email", "format"),
-        (with(&|b| b["customer_email"] = json!("a@b.c\r\nBcc: d@e.f")), 422, "/customer_email", "control_character"),
-        (with(&|b| b["payment_method"] = json!("pm\u{0}")), 422, "/payment_method", "control_character"),
+        (
+            with(&|b| b["customer_email"] = json!("a@b.c\r\nBcc: d@e.f")),
+            422,
+            "/customer_email",
+            "control_character",
+        ),
+        (
+            with(&|b| b["payment_method"] = json!("pm\u{0}")),
+            422,
+            "/payment_method",
+            "control_character",
+        ),
         (with(&|b| b["lines"][0]["quantity"] = json!(1.0)), 422, "/lines/0/quantity", "type"),
         (with(&|b| b["customer_id"] = json!("x")), 422, "/customer_id", "format"),
-        (with(&|b| b["expected_total"] = json!({"amount_minor": 1, "currency": "XXX"})), 422, "/expected_total/currency", "currency"),
+        (
+            with(&|b| b["expected_total"] = json!({"amount_minor": 1, "currency": "XXX"})),
+            422,
+            "/expected_total/currency",
+            "currency",
+        ),
         (with(&|b| b["surprise"] = json!(1)), 422, "", "unknown_field"),
     ];
     for (n, (body, status, pointer, code)) in cases.into_iter().enumerate() {
@@ -97,7 +112,10 @@ async fn the_same_key_gives_the_same_bytes_and_one_order() {
     assert_eq!(shop.count("orders").await, 1);
 
     let other = shop.post_order(KEY, &basket(&[("A", 2)])).await;
-    assert_eq!((other.status.as_u16(), &other.body["code"]), (422, &json!("idempotency_key_reused")));
+    assert_eq!(
+        (other.status.as_u16(), &other.body["code"]),
+        (422, &json!("idempotency_key_reused"))
+    );
 }
 
 #[tokio::test]

@@ -74,11 +74,8 @@ async fn the_catalogue_follows_and_old_orders_keep_their_price() {
     let shop = Shop::open().await;
     let id = placed(&shop).await;
     let mut tx = shop.tx().await;
-    let repriced = ProductChange::Repriced {
-        sku: "A".into(),
-        currency: "GBP".into(),
-        unit_price_minor: 300,
-    };
+    let repriced =
+        ProductChange::Repriced { sku: "A".into(), currency: "GBP".into(), unit_price_minor: 300 };
     follow_product(&mut store(&mut tx), repriced).await.unwrap();
     let renamed = ProductChange::Renamed { sku: "A".into(), name: "New".into() };
     follow_product(&mut store(&mut tx), renamed).await.unwrap();
@@ -88,7 +85,10 @@ async fn the_catalogue_follows_and_old_orders_keep_their_price() {
     tx.commit().await.unwrap();
 
     let product = shop.get("/products/A").await.body;
-    assert_eq!((product["name"].as_str(), product["unit_price"]["amount_minor"].as_i64()), (Some("New"), Some(300)));
+    assert_eq!(
+        (product["name"].as_str(), product["unit_price"]["amount_minor"].as_i64()),
+        (Some("New"), Some(300))
+    );
     assert_eq!(shop.get(&format!("/orders/{id}")).await.body["total"]["amount_minor"], 250);
     assert_eq!(shop.get("/products/Z").await.status.as_u16(), 404);
 }

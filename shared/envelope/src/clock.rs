@@ -67,7 +67,9 @@ impl TimeSource for SystemTime {
 
     fn unit(&self) -> f64 {
         // The top 53 bits of a random UUID's tail fill a double's mantissa exactly.
-        let bits = u64::from_be_bytes(Uuid::new_v4().as_u128().to_be_bytes()[8..].try_into().unwrap_or([0; 8]));
+        let bits = u64::from_be_bytes(
+            Uuid::new_v4().as_u128().to_be_bytes()[8..].try_into().unwrap_or([0; 8]),
+        );
         // The two variant bits are constant, so they are shifted out.
         ((bits << 2) >> 11) as f64 / (1_u64 << 53) as f64
     }

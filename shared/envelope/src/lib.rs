@@ -36,7 +36,7 @@ pub mod signature;
 
 pub use clock::{Clock, TimeSource};
 pub use decode::DecodeError;
-pub use event::{Envelope, Event, EncodeError, Subject};
+pub use event::{EncodeError, Envelope, Event, Subject};
 pub use identity::Identity;
 pub use json::check as check_json;
 

@@ -23,7 +23,9 @@ pub const SUITE: &str = "dsse-ed25519-1";
 fn pre_authentication_encoding(body: &[u8]) -> Vec<u8> {
     let mut pae = Vec::with_capacity(body.len() + 64);
     pae.extend_from_slice(b"DSSEv1 ");
-    pae.extend_from_slice(format!("{} {CONTENT_TYPE} {} ", CONTENT_TYPE.len(), body.len()).as_bytes());
+    pae.extend_from_slice(
+        format!("{} {CONTENT_TYPE} {} ", CONTENT_TYPE.len(), body.len()).as_bytes(),
+    );
     pae.extend_from_slice(body);
     pae
 }

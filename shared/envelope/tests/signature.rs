@@ -54,10 +54,7 @@ fn a_key_speaks_only_for_its_source_and_its_types() {
     let ask = |source, full_type| ring.authorise("order-1", source, full_type);
     assert_eq!(ask("urn:shop:dev:order", "shop.order.placed.v1"), Ok(()));
     assert_eq!(ask("urn:shop:dev:payment", "shop.order.placed.v1"), Err(Refusal::NotAuthorised));
-    assert_eq!(
-        ask("urn:shop:dev:order", "shop.payment.captured.v1"),
-        Err(Refusal::NotAuthorised)
-    );
+    assert_eq!(ask("urn:shop:dev:order", "shop.payment.captured.v1"), Err(Refusal::NotAuthorised));
 }
 
 #[test]

@@ -264,8 +264,11 @@ impl Consumer {
             return parked(failure);
         };
         tracing::warn!(
-            message_id = delivery.message_id, attempts = failure.attempts, rung = rung.name,
-            why = failure.reason, "message will be tried again"
+            message_id = delivery.message_id,
+            attempts = failure.attempts,
+            rung = rung.name,
+            why = failure.reason,
+            "message will be tried again"
         );
         counter!("messages_total", "outcome" => "retried").increment(1);
         counter!("retries_total", "rung" => rung.name).increment(1);
@@ -288,7 +291,9 @@ impl Consumer {
 
 fn parked(failure: Failure) -> Settlement {
     tracing::error!(
-        code = failure.code.as_str(), attempts = failure.attempts, why = failure.reason,
+        code = failure.code.as_str(),
+        attempts = failure.attempts,
+        why = failure.reason,
         "message is parked"
     );
     counter!("messages_total", "outcome" => "parked").increment(1);

@@ -116,7 +116,13 @@ async fn store(pool: &Pool, topology: &Topology, letter: &Delivery) -> Result<()
         letter.type_name.as_deref().map(printable),
         &sha256[..],
         letter.body.as_slice(),
-        serde_json::json!(letter.headers.iter().map(|(k, v)| (printable(k), printable(v))).collect::<std::collections::BTreeMap<_, _>>()),
+        serde_json::json!(
+            letter
+                .headers
+                .iter()
+                .map(|(k, v)| (printable(k), printable(v)))
+                .collect::<std::collections::BTreeMap<_, _>>()
+        ),
         printable(code),
         printable(reason),
         i32::try_from(letter.attempts).unwrap_or(i32::MAX),

@@ -89,11 +89,8 @@ pub trait Handler<E: Event>: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`HandlerError`]: its variant decides what becomes of the message.
-    fn handle(
-        &self,
-        tx: &mut Tx,
-        event: Received<E>,
-    ) -> impl Future<Output = HandlerResult> + Send;
+    fn handle(&self, tx: &mut Tx, event: Received<E>)
+    -> impl Future<Output = HandlerResult> + Send;
 }
 
 /// Reacts to every message whose signature and envelope hold, whatever its type.

@@ -36,7 +36,8 @@ pub(crate) async fn insert(
     entries: &[Entry],
     now: DateTime<Utc>,
 ) -> Result<Vec<Seen>, sqlx::Error> {
-    let of = |get: fn(&Entry) -> &String| entries.iter().map(|e| get(e).clone()).collect::<Vec<_>>();
+    let of =
+        |get: fn(&Entry) -> &String| entries.iter().map(|e| get(e).clone()).collect::<Vec<_>>();
     let ids: Vec<Uuid> = entries.iter().map(|e| e.event_id).collect();
     let versions: Vec<i32> = entries.iter().map(|e| e.aggversion).collect();
     let hashes: Vec<&[u8]> = entries.iter().map(|e| e.body_sha256.as_slice()).collect();

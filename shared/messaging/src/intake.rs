@@ -100,15 +100,15 @@ impl Intake {
     /// What can be said without trusting a byte of the body.
     fn outside(&self, delivery: &Delivery) -> Result<(String, [u8; 64]), Fault> {
         if delivery.body.len() > MAX_BODY {
-            let why = format!("body of {} bytes is over the limit of {MAX_BODY}", delivery.body.len());
+            let why =
+                format!("body of {} bytes is over the limit of {MAX_BODY}", delivery.body.len());
             return fault(Code::Oversize, why);
         }
         if delivery.content_type.as_deref() != Some(CONTENT_TYPE) {
             return fault(Code::BadContentType, format!("content type is not {CONTENT_TYPE}"));
         }
-        let header = |what: &str| {
-            delivery.headers.get(&format!("x-{}-{what}", self.identity.namespace()))
-        };
+        let header =
+            |what: &str| delivery.headers.get(&format!("x-{}-{what}", self.identity.namespace()));
         let (Some(signature), Some(kid), Some(suite)) =
             (header("sig"), header("kid"), header("sigver"))
         else {

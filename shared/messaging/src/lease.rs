@@ -155,8 +155,7 @@ struct Plan {
 /// connected but lets its leases run out (stopped, hung) is left out until it renews again.
 fn plan(me: Instance, leases: &[Lease], live: &[Instance], now: DateTime<Utc>) -> Plan {
     let hung = |one: &Instance| {
-        *one != me
-            && leases.iter().any(|l| l.owner == Some(one.number()) && l.expires_at < now)
+        *one != me && leases.iter().any(|l| l.owner == Some(one.number()) && l.expires_at < now)
     };
     let mut sharing: Vec<Instance> = live.iter().copied().filter(|one| !hung(one)).collect();
     if !sharing.contains(&me) {

@@ -48,7 +48,9 @@ pub type Running = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 
 /// A configuration that would break a promise.
 #[derive(Debug, thiserror::Error)]
-#[error("inbox retention of {days} days is shorter than the retry ladder: a late message would be handled twice")]
+#[error(
+    "inbox retention of {days} days is shorter than the retry ladder: a late message would be handled twice"
+)]
 pub struct RetentionTooShort {
     days: i64,
 }
@@ -56,12 +58,7 @@ pub struct RetentionTooShort {
 impl Messaging {
     /// Messaging of the service that `pool` publishes as: `handlers` is what it consumes, `keys`
     /// is whom it believes.
-    pub fn new(
-        pool: Pool,
-        transport: impl Transport,
-        keys: KeyRing,
-        handlers: Handlers,
-    ) -> Self {
+    pub fn new(pool: Pool, transport: impl Transport, keys: KeyRing, handlers: Handlers) -> Self {
         let topology = Topology {
             service: pool.identity().service().to_owned(),
             bindings: handlers.bindings(),
@@ -150,9 +147,7 @@ impl Messaging {
         let written = self.pool.outbox_written().clone();
         let mut tasks = vec![
             self.task("presence", |kit, stop| Box::pin(Presence::new(kit.pool).run(stop))),
-            self.task("relay", move |kit, stop| {
-                Box::pin(repeat(kit.relay(), written, stop))
-            }),
+            self.task("relay", move |kit, stop| Box::pin(repeat(kit.relay(), written, stop))),
             self.task("housekeeping", |kit, stop| {
                 let work = Housekeeping::new(kit.pool, kit.retention);
                 Box::pin(repeat(work, Signal::new(), stop))

@@ -93,10 +93,8 @@ impl Presence {
     async fn wake_others(&self) {
         loop {
             self.pool.wake_others().wait().await;
-            let told = sqlx::query("select pg_notify($1, '')")
-                .bind(CHANNEL)
-                .execute(self.pool.pg())
-                .await;
+            let told =
+                sqlx::query("select pg_notify($1, '')").bind(CHANNEL).execute(self.pool.pg()).await;
             if let Err(error) = told {
                 tracing::debug!(%error, "wake-up not sent; the other relays will poll");
             }

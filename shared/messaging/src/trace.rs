@@ -109,8 +109,7 @@ pub(crate) fn publish(
     let name = format!("publish {}", about.destination);
     let mut attributes = about.attributes("send", "publish");
     attributes.push(KeyValue::new("tidings.outbox.wait_ms", waited.as_secs_f64() * 1_000.0));
-    let span =
-        tracer.span_builder(name).with_kind(SpanKind::Client).with_attributes(attributes);
+    let span = tracer.span_builder(name).with_kind(SpanKind::Client).with_attributes(attributes);
     creation.with_span(span.start_with_context(tracer, creation))
 }
 
@@ -122,10 +121,9 @@ pub(crate) fn process(
     about: About<'_>,
     now: DateTime<Utc>,
 ) -> Context {
-    let creation =
-        extract(envelope.traceparent.as_deref(), envelope.tracestate.as_deref());
-    let late = now.signed_duration_since(envelope.time).to_std().unwrap_or_default()
-        > NEW_TRACE_AFTER;
+    let creation = extract(envelope.traceparent.as_deref(), envelope.tracestate.as_deref());
+    let late =
+        now.signed_duration_since(envelope.time).to_std().unwrap_or_default() > NEW_TRACE_AFTER;
     let parent = if late { Context::new() } else { creation.clone() };
     let name = format!("process {}", about.destination);
     let mut builder = tracer
@@ -175,4 +173,3 @@ pub fn trace_id(context: &Context) -> Option<String> {
     let span = span.span_context();
     span.is_valid().then(|| span.trace_id().to_string())
 }
-

@@ -61,7 +61,8 @@ impl Vitals {
     /// What holds them up.
     pub fn check(&self) -> Result<(), String> {
         let all = self.ills.lock().unwrap_or_else(PoisonError::into_inner);
-        let parts: &[Part] = if self.consumes { &[Part::Relay, Part::Consumer] } else { &[Part::Relay] };
+        let parts: &[Part] =
+            if self.consumes { &[Part::Relay, Part::Consumer] } else { &[Part::Relay] };
         for part in parts {
             if let Some(why) = &all[*part as usize] {
                 return Err(format!("{}: {why}", part.name()));

@@ -40,4 +40,3 @@ pub struct HistoryRow {
     pub status: String,
     pub at: DateTime<Utc>,
 }
-

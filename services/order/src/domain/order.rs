@@ -253,7 +253,10 @@ mod tests {
     fn the_total_is_the_sum_of_the_lines_and_never_wraps() {
         assert_eq!(placed().total(), Money::new(849, "GBP"));
         let huge = basket(vec![line(1_000, i64::MAX / 2)]);
-        assert_eq!(Order::place(Uuid::nil(), huge, DateTime::UNIX_EPOCH), Err(OrderError::Overflow));
+        assert_eq!(
+            Order::place(Uuid::nil(), huge, DateTime::UNIX_EPOCH),
+            Err(OrderError::Overflow)
+        );
         let empty = basket(vec![]);
         assert_eq!(Order::place(Uuid::nil(), empty, DateTime::UNIX_EPOCH), Err(OrderError::Empty));
     }

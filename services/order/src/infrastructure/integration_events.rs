@@ -1,7 +1,7 @@
 //! From what happened to an order to what others are told of it.
 
-use contracts::{Currency, Money};
 use contracts::order::{CancelReason, Line, OrderCancelled, OrderConfirmed, OrderPlaced};
+use contracts::{Currency, Money};
 use messaging::Tx;
 
 use crate::application::ports::StoreError;

@@ -61,7 +61,8 @@ struct Catalogue;
 impl Handler<ProductListed> for Catalogue {
     async fn handle(&self, tx: &mut Tx, event: Received<ProductListed>) -> HandlerResult {
         let ProductListed { sku, name, unit_price, .. } = event.data;
-        let (currency, unit_price_minor) = (unit_price.currency.to_string(), unit_price.amount_minor);
+        let (currency, unit_price_minor) =
+            (unit_price.currency.to_string(), unit_price.amount_minor);
         follow(tx, ProductChange::Listed(Product { sku, name, currency, unit_price_minor })).await
     }
 }
@@ -69,7 +70,8 @@ impl Handler<ProductListed> for Catalogue {
 impl Handler<PriceChanged> for Catalogue {
     async fn handle(&self, tx: &mut Tx, event: Received<PriceChanged>) -> HandlerResult {
         let PriceChanged { sku, unit_price } = event.data;
-        let (currency, unit_price_minor) = (unit_price.currency.to_string(), unit_price.amount_minor);
+        let (currency, unit_price_minor) =
+            (unit_price.currency.to_string(), unit_price.amount_minor);
         follow(tx, ProductChange::Repriced { sku, currency, unit_price_minor }).await
     }
 }

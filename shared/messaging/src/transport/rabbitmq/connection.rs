@@ -56,7 +56,10 @@ mod tests {
     #[test]
     fn a_heartbeat_is_added_only_where_none_is_named() {
         assert_eq!(with_heartbeat("amqp://h/v"), "amqp://h/v?heartbeat=10");
-        assert_eq!(with_heartbeat("amqp://h/v?frame_max=8192"), "amqp://h/v?frame_max=8192&heartbeat=10");
+        assert_eq!(
+            with_heartbeat("amqp://h/v?frame_max=8192"),
+            "amqp://h/v?frame_max=8192&heartbeat=10"
+        );
         assert_eq!(with_heartbeat("amqp://h/v?heartbeat=3"), "amqp://h/v?heartbeat=3");
     }
 }

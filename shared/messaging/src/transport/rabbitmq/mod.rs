@@ -68,8 +68,7 @@ impl RabbitMq {
 impl Transport for RabbitMq {
     async fn publisher(&self) -> Result<Box<dyn Publisher>, TransportError> {
         let connection = connect(&self.url, &format!("{} publisher", self.name)).await?;
-        let publisher =
-            publisher::RabbitPublisher::open(connection, self.confirm_timeout).await?;
+        let publisher = publisher::RabbitPublisher::open(connection, self.confirm_timeout).await?;
         Ok(Box::new(publisher))
     }
 

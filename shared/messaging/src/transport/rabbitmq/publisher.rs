@@ -36,10 +36,7 @@ impl RabbitPublisher {
         confirm_timeout: Duration,
     ) -> Result<Self, TransportError> {
         let channel = connection.create_channel().await.map_err(|e| classify(&e))?;
-        channel
-            .confirm_select(ConfirmSelectOptions::default())
-            .await
-            .map_err(|e| classify(&e))?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(|e| classify(&e))?;
         Ok(Self { connection, channel, confirm_timeout, trouble: String::new() })
     }
 

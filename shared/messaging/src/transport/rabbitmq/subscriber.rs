@@ -186,7 +186,9 @@ impl Subscription for RabbitSubscription {
             // `Ok(true)` proves nothing either, but what it leaves open the inbox closes.
             match original.acker.ack(BasicAckOptions::default()).await {
                 Ok(true) => {}
-                Ok(false) => return Err(TransportError::Away("ack after the channel ended".into())),
+                Ok(false) => {
+                    return Err(TransportError::Away("ack after the channel ended".into()));
+                }
                 Err(error) => return Err(classify(&error)),
             }
         }
@@ -200,10 +202,9 @@ impl Subscription for RabbitSubscription {
     }
 
     async fn close(self: Box<Self>) {
-        let cancel = self.channel.basic_cancel(
-            self.consumer.tag(),
-            lapin::options::BasicCancelOptions::default(),
-        );
+        let cancel = self
+            .channel
+            .basic_cancel(self.consumer.tag(), lapin::options::BasicCancelOptions::default());
         if tokio::time::timeout(Duration::from_secs(2), cancel).await.is_err() {
             tracing::debug!("broker did not answer the cancel in time");
         }

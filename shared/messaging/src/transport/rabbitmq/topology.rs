@@ -79,7 +79,11 @@ fn queues(topology: &Topology) -> Vec<Queue> {
         topology.bindings.iter().map(|key| (exchange::EVENTS, key.clone())).collect();
     bindings.push((exchange::REQUEUE, work.clone()));
     let mut all = vec![
-        Queue { name: dead.clone(), arguments: quorum(), bindings: vec![(exchange::DEAD_LETTERS, dead.clone())] },
+        Queue {
+            name: dead.clone(),
+            arguments: quorum(),
+            bindings: vec![(exchange::DEAD_LETTERS, dead.clone())],
+        },
         Queue {
             name: work.clone(),
             arguments: limited(dead_lettering(quorum(), exchange::DEAD_LETTERS, &dead)),
