@@ -68,8 +68,8 @@ impl World {
         let otlp = Receiver::start(any, any, traces.clone(), &stop).await.unwrap();
         let mailbox = Mailbox::new(MailboxLimits::default());
         let smtp = SmtpServer::start(any, mailbox.clone(), &stop).await.unwrap();
-        let options = GatewayOptions { hold: Duration::from_secs(2), ..GatewayOptions::default() };
-        let gateway = Gateway::open(&folder.join("ledger.jsonl"), options).unwrap();
+        let options = GatewayOptions { hold: Duration::from_secs(2) };
+        let gateway = Gateway::open(folder.join("ledger.jsonl"), options).unwrap();
         let listener = tokio::net::TcpListener::bind(any).await.unwrap();
         let gateway_server = gateway.serve(listener, &stop).unwrap();
         let settings = [

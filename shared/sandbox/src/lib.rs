@@ -10,11 +10,11 @@ pub mod gateway;
 pub mod jaeger;
 pub mod mailpit;
 pub mod otlp;
-pub mod smtp;
 pub mod ports;
 pub mod postgres;
 pub mod process;
 pub mod rabbitmq;
+pub mod smtp;
 
 pub use account::{DataRoot, data_root};
 pub use error::ServerError;

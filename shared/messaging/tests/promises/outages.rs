@@ -17,14 +17,13 @@ async fn connections_that_the_broker_closes_again_and_again_lose_and_repeat_noth
     lamp.kit.provision().await.unwrap();
     let (ledger, ledger_runs) = house.running_ledger(&Switch::new()).await;
     let lamp_runs = lamp.run();
-    let mut closed = 0;
     for n in 0..200 {
         lamp.tell(&Lit::new(format!("lamp-{n}"), 1), 1).await;
         if n % 40 == 20 {
-            closed += house.vhost.close_all_connections().await;
+            // A connection is listed a moment after it was made.
+            eventually(SOON, || async { house.vhost.close_all_connections().await > 0 }).await;
         }
     }
-    assert!(closed >= 2, "no connection was there to be closed");
     eventually(SOON, || async { ledger.effects().await.len() == 200 }).await;
     lamp_runs.stop().await;
     house.finish(&ledger, vec![ledger_runs]).await;
@@ -41,14 +40,12 @@ async fn sessions_that_the_database_ends_again_and_again_lose_nothing_and_spend_
     let (ledger, ledger_runs) = house.running_ledger(&Switch::new()).await;
     let _lamp_runs = lamp.run();
     let spy = house.spy_on_retries().await;
-    let mut ended = 0;
     for n in 0..100 {
         lamp.tell(&Lit::new(format!("lamp-{n}"), 1), 1).await;
         if n % 20 == 10 {
-            ended += end_sessions(&ledger).await;
+            assert!(end_sessions(&ledger).await > 0, "no session was there to be ended");
         }
     }
-    assert!(ended >= 2, "no session was there to be ended");
     eventually(SOON, || async { ledger.effects().await.len() == 100 }).await;
     house.finish(&ledger, vec![ledger_runs]).await;
     assert_eq!(ledger.effects().await, once_each(100));
