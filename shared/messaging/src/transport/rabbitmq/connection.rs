@@ -1,23 +1,56 @@
 //! Opening and closing connections.
 
+use std::ops::Deref;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use lapin::{Connection, ConnectionProperties, ErrorKind};
 
 use super::super::TransportError;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection that is closed when it is dropped, wherever that happens. The library would keep one
+/// open of which a call was given up halfway, with its consumer and all that was delivered to it.
+pub(crate) struct Owned(Connection);
+
+impl Deref for Owned {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.0
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        // Asked for by the first poll; nobody waits for the answer.
+        let _ = self.0.close(200, "dropped".into()).now_or_never();
+    }
+}
 
 /// A new connection, with a heartbeat of 10 s unless the URL says otherwise, so that a peer that
 /// went silent is found out within 20 s.
-pub(crate) async fn connect(url: &str, name: &str) -> Result<Connection, TransportError> {
+pub(crate) async fn connect(url: &str, name: &str) -> Result<Owned, TransportError> {
     let properties = ConnectionProperties::default().with_connection_name(name.into());
     let url = with_heartbeat(url);
     let attempt = Connection::connect(&url, properties);
     match tokio::time::timeout(CONNECT_TIMEOUT, attempt).await {
-        Ok(connected) => connected.map_err(|error| classify(&error)),
+        Ok(connected) => connected.map(Owned).map_err(|error| classify(&error)),
         Err(_) => Err(TransportError::Away("no AMQP handshake within 5 s".into())),
+    }
+}
+
+/// A call's outcome, or the end of waiting for it: the library does not always tell a call that its
+/// connection is gone.
+pub(crate) async fn answered<T>(
+    call: impl Future<Output = lapin::Result<T>>,
+) -> Result<T, TransportError> {
+    match tokio::time::timeout(ANSWER_TIMEOUT, call).await {
+        Ok(outcome) => outcome.map_err(|error| classify(&error)),
+        Err(_) => Err(TransportError::Away("no answer within 5 s".into())),
     }
 }
 

@@ -6,17 +6,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::{BasicProperties, Channel, Confirmation, Connection, PublisherConfirm};
+use lapin::{BasicProperties, Channel, Confirmation, PublisherConfirm};
 
 use super::super::{Fate, Outgoing, Publisher, TransportError};
-use super::connection::{classify, close};
+use super::connection::{Owned, answered, close};
 use super::{exchange, headers};
 
 /// How often a wait for confirms looks whether the broker holds us back.
 const BLOCKED_CHECK: Duration = Duration::from_millis(250);
 
 pub(crate) struct RabbitPublisher {
-    connection: Connection,
+    connection: Owned,
     channel: Channel,
     confirm_timeout: Duration,
     trouble: String,
@@ -32,11 +32,11 @@ pub(crate) struct Publication<'a> {
 
 impl RabbitPublisher {
     pub(crate) async fn open(
-        connection: Connection,
+        connection: Owned,
         confirm_timeout: Duration,
     ) -> Result<Self, TransportError> {
-        let channel = connection.create_channel().await.map_err(|e| classify(&e))?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(|e| classify(&e))?;
+        let channel = answered(connection.create_channel()).await?;
+        answered(channel.confirm_select(ConfirmSelectOptions::default())).await?;
         Ok(Self { connection, channel, confirm_timeout, trouble: String::new() })
     }
 
@@ -44,21 +44,11 @@ impl RabbitPublisher {
     /// only a batch that is complete can be judged: the client library hands a returned message to
     /// whichever confirm completes next, so who was returned is known by message id alone.
     pub(crate) async fn publish_all(&mut self, batch: &[Publication<'_>]) -> Vec<Fate> {
-        let mut confirms = Vec::with_capacity(batch.len());
-        for message in batch {
-            match self.send(message).await {
-                Ok(confirm) => confirms.push(confirm),
-                Err(error) => {
-                    self.trouble = error.to_string();
-                    break;
-                }
-            }
-        }
-        let sent_all = confirms.len() == batch.len();
-        match self.settled(confirms).await {
-            Some(confirmations) if sent_all => fates(batch, confirmations),
+        match self.settled(batch).await {
+            Ok(confirmations) => fates(batch, confirmations),
             // Some answers are missing, so no absence of a return can be trusted either.
-            _ => {
+            Err(trouble) => {
+                self.trouble = trouble;
                 close(&self.connection).await;
                 vec![Fate::Unknown; batch.len()]
             }
@@ -78,27 +68,26 @@ impl RabbitPublisher {
             .await
     }
 
-    /// All confirmations, in order; none when one is lost or late. Time in which the broker blocks
-    /// us does not count: a publish that timed out then would still arrive later.
-    async fn settled(&mut self, confirms: Vec<PublisherConfirm>) -> Option<Vec<Confirmation>> {
-        let all = join_all(confirms);
+    /// All confirmations, in order; or why one of them is lost or late. Time in which the broker
+    /// blocks us does not count: a publish that timed out then would still arrive later.
+    async fn settled(&self, batch: &[Publication<'_>]) -> Result<Vec<Confirmation>, String> {
+        let all = async {
+            let mut confirms = Vec::with_capacity(batch.len());
+            for message in batch {
+                confirms.push(self.send(message).await?);
+            }
+            join_all(confirms).await.into_iter().collect::<lapin::Result<Vec<_>>>()
+        };
         tokio::pin!(all);
         let mut waited = Duration::ZERO;
         loop {
             match tokio::time::timeout(BLOCKED_CHECK, &mut all).await {
-                Ok(results) => {
-                    return results
-                        .into_iter()
-                        .collect::<lapin::Result<Vec<_>>>()
-                        .inspect_err(|error| self.trouble = error.to_string())
-                        .ok();
-                }
+                Ok(confirmations) => return confirmations.map_err(|error| error.to_string()),
                 Err(_) if self.blocked() => {}
                 Err(_) => waited += BLOCKED_CHECK,
             }
-            if waited >= self.confirm_timeout || !self.connection.status().connected() {
-                self.trouble = format!("confirms did not come within {waited:?}");
-                return None;
+            if waited >= self.confirm_timeout || !self.connected() {
+                return Err(format!("confirms did not come within {waited:?}"));
             }
         }
     }

@@ -11,16 +11,19 @@ use lapin::types::FieldTable;
 use lapin::{Channel, Connection, Consumer};
 
 use super::super::{Delivery, Failure, Fate, Settlement, Subscription, TransportError};
-use super::connection::{classify, close, connect};
+use super::connection::{Owned, answered, classify, close, connect};
 use super::publisher::{Publication, RabbitPublisher};
 use super::{RabbitMq, exchange, headers};
 use crate::topology::Topology;
+
+/// How often a subscription that is quiet looks whether its connection still stands.
+const LOOK: Duration = Duration::from_millis(500);
 
 pub(crate) struct RabbitSubscription {
     transport: RabbitMq,
     topology: Topology,
     queue: String,
-    connection: Connection,
+    connection: Owned,
     channel: Channel,
     consumer: Consumer,
     unsettled: HashMap<u64, AmqpDelivery>,
@@ -40,12 +43,12 @@ impl RabbitSubscription {
     ) -> Result<Self, TransportError> {
         let name = format!("{} consumer {queue}", transport.name);
         let connection = connect(&transport.url, &name).await?;
-        let opened = consume(&connection, &queue, prefetch).await;
+        let opened = answered(consume(&connection, &queue, prefetch)).await;
         let (channel, consumer) = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 close(&connection).await;
-                return Err(classify(&error));
+                return Err(error);
             }
         };
         let (transport, topology) = (transport.clone(), topology.clone());
@@ -61,6 +64,19 @@ impl RabbitSubscription {
             owed: Vec::new(),
             copies: None,
         })
+    }
+
+    /// The next item of the stream. It does not always end with its connection, so that is looked
+    /// at, too.
+    async fn item(&mut self) -> Result<Option<lapin::Result<AmqpDelivery>>, TransportError> {
+        loop {
+            if let Ok(item) = tokio::time::timeout(LOOK, self.consumer.next()).await {
+                return Ok(item);
+            }
+            if !self.connection.status().connected() || !self.channel.status().connected() {
+                return Err(TransportError::Away("connection is gone".into()));
+            }
+        }
     }
 
     fn take(
@@ -158,7 +174,7 @@ async fn consume(
 #[async_trait]
 impl Subscription for RabbitSubscription {
     async fn next(&mut self, max: usize) -> Result<Vec<Delivery>, TransportError> {
-        let first = self.consumer.next().await;
+        let first = self.item().await?;
         let mut chunk = vec![self.take(first)?];
         while chunk.len() < max {
             let Some(item) = self.consumer.next().now_or_never() else { break };
