@@ -33,6 +33,42 @@ async fn connections_that_the_broker_closes_again_and_again_lose_and_repeat_noth
 }
 
 #[tokio::test]
+async fn connections_that_are_cut_at_any_byte_lose_and_repeat_nothing() {
+    let (house, proxy) = House::behind_a_proxy().await;
+    let lamp = house.lamp().await;
+    lamp.kit.provision().await.unwrap();
+    let (ledger, ledger_runs) = house.running_ledger(&Switch::new()).await;
+    let lamp_runs = lamp.run();
+    let mut cut = 0;
+    for round in 0..30 {
+        let mut tx = lamp.begin().await;
+        for n in 0..20 {
+            tx.publish(&Lit::new(format!("lamp-{}", round * 20 + n), 1), 1).unwrap();
+        }
+        tx.commit().await.unwrap();
+        // In the middle of it, and in half of the rounds in the middle of coming back.
+        let seen = (round * 20) as usize;
+        eventually(SOON, || async { ledger.effects().await.len() >= seen }).await;
+        cut += proxy.cut();
+        for _ in 0..round % 2 {
+            eventually(SOON, || async { proxy.cut() > 0 }).await;
+        }
+    }
+    assert!(cut >= 30, "{cut}");
+    eventually(SOON, || async {
+        let effects = ledger.effects().await.len();
+        let queue = house.vhost.queue("ledger.in").await.unwrap();
+        if effects == 600 { Ok(()) } else { Err(format!("{effects}, {queue:?}")) }
+    })
+    .await;
+    eventually(SOON, || async { lamp.pending().await.is_empty() }).await;
+    lamp_runs.stop().await;
+    house.finish(&ledger, vec![ledger_runs]).await;
+    assert_eq!(ledger.effects().await, once_each(600));
+    assert!(ledger.dead_letters().await.is_empty());
+}
+
+#[tokio::test]
 async fn sessions_that_the_database_ends_again_and_again_lose_nothing_and_spend_no_attempt() {
     let house = House::new().await;
     let lamp = house.lamp().await;
@@ -144,7 +180,8 @@ async fn services_that_crash_again_and_again_under_load_have_every_effect_once()
     }
     eventually(SOON, || async {
         let effects = ledger.effects().await.len();
-        if effects == 240 { Ok(()) } else { Err(format!("{effects}, {:?}", lamp.pending().await)) }
+        let queue = house.vhost.queue("ledger.in").await.unwrap();
+        if effects == 240 { Ok(()) } else { Err(format!("{effects}, {queue:?}")) }
     })
     .await;
     eventually(SOON, || async { lamp.pending().await.is_empty() }).await;

@@ -6,6 +6,7 @@ mod faulty;
 mod figures;
 mod handlers;
 mod ledger;
+mod proxy;
 mod service;
 mod wire;
 
@@ -23,6 +24,7 @@ pub use faulty::{Faults, Faulty};
 pub use figures::counted;
 pub use handlers::{Book, Library, Relight, Switch};
 pub use ledger::Entry;
+pub use proxy::Proxy;
 pub use service::{Running, Service, eventually_pending};
 pub use wire::{Raw, Wire, header};
 
@@ -34,6 +36,8 @@ pub const SOON: Duration = Duration::from_secs(20);
 pub struct House {
     pub vhost: Vhost,
     pub clock: Shifted,
+    /// Where the services think that the broker is.
+    amqp_url: String,
     keys: Vec<PublicKey>,
 }
 
@@ -48,6 +52,16 @@ impl House {
         Self::at(broker.vhost().await)
     }
 
+    /// On the shared broker, behind a proxy that only the services go through.
+    pub async fn behind_a_proxy() -> (Self, Proxy) {
+        let mut house = Self::new().await;
+        let (login, rest) = house.amqp_url.split_once('@').unwrap();
+        let (server, path) = rest.split_once('/').unwrap();
+        let proxy = Proxy::to(server.parse().unwrap()).await;
+        house.amqp_url = format!("{login}@127.0.0.1:{}/{path}", proxy.port);
+        (house, proxy)
+    }
+
     fn at(vhost: Vhost) -> Self {
         log();
         figures::install();
@@ -55,7 +69,8 @@ impl House {
         let mut old = signer("old").public_for(&identity("lamp"));
         old.state = KeyState::Revoked;
         let keys = vec![public("lamp"), public("ledger"), old];
-        Self { vhost, clock: Shifted::default(), keys }
+        let amqp_url = vhost.amqp_url().to_owned();
+        Self { vhost, clock: Shifted::default(), amqp_url, keys }
     }
 
     /// The service that only publishes.
@@ -78,7 +93,7 @@ impl House {
 
     pub fn transport(&self, service: &str) -> RabbitMq {
         let confirm_timeout = Duration::from_secs(3);
-        RabbitMq::new(self.vhost.amqp_url(), service, NAMESPACE).confirm_timeout(confirm_timeout)
+        RabbitMq::new(&self.amqp_url, service, NAMESPACE).confirm_timeout(confirm_timeout)
     }
 
     pub fn key_ring(&self) -> KeyRing {
