@@ -21,7 +21,7 @@ use crate::account::{Account, prepare_folder};
 use crate::error::{Doing as _, ServerError, tail};
 use crate::process::{self, Server};
 
-pub use programs::{NEEDED, find_programs};
+pub use programs::{NEEDED, Programs, find_programs, find_programs_in};
 
 /// The name in messages.
 const WHAT: &str = "Postgres";

@@ -22,7 +22,7 @@ use crate::ports;
 use crate::process::{self, Server};
 
 use epmd::Epmd;
-pub use programs::{NEEDED, find_scripts};
+pub use programs::{NEEDED, find_scripts, find_scripts_in};
 
 /// The name in messages.
 const WHAT: &str = "RabbitMQ";

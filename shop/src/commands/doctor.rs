@@ -90,10 +90,57 @@ fn table(out: &Output, checks: &[Check]) -> String {
 /// # Errors
 /// What is missing, and the command that installs it.
 pub(crate) fn require_packages() -> anyhow::Result<()> {
-    let missing: Vec<String> = checks::packages()
+    require(checks::packages())
+}
+
+fn require(packages: Vec<Check>) -> anyhow::Result<()> {
+    let missing: Vec<String> = packages
         .into_iter()
         .filter(|check| check.status == Status::Failed)
         .map(|check| format!("{}\n      fix: {}", check.detail, check.fix.unwrap_or_default()))
         .collect();
     if missing.is_empty() { Ok(()) } else { bail!("{}", missing.join("\n      ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use sandbox::{postgres, rabbitmq};
+
+    use super::*;
+
+    /// The checks of a machine on which no server is found.
+    fn bare_machine() -> Vec<Check> {
+        checks::servers(postgres::find_programs_in([]), rabbitmq::find_scripts_in([]))
+    }
+
+    #[test]
+    fn a_missing_package_is_told_apart_from_the_command_that_installs_it() {
+        let checks = bare_machine();
+        let details: Vec<&str> = checks.iter().map(|check| check.detail.as_str()).collect();
+        let expected =
+            ["Postgres 15 or later is not installed", "RabbitMQ 3.10 or later is not installed"];
+        assert_eq!(details, expected);
+        for (check, package) in checks.iter().zip(["postgresql", "rabbitmq"]) {
+            let fix = check.fix.as_deref().unwrap();
+            assert!(
+                fix.contains(&format!("install -y {package}")) || cfg!(target_os = "macos"),
+                "{fix}"
+            );
+            assert!(!fix.starts_with("fix:"), "{fix}");
+            assert_eq!(check.status, Status::Failed);
+        }
+    }
+
+    #[test]
+    fn up_refuses_with_every_missing_package_and_the_command_that_installs_it() {
+        let refusal = require(bare_machine()).unwrap_err().to_string();
+        let lines: Vec<&str> = refusal.lines().map(str::trim).collect();
+        assert_eq!(lines.len(), 4, "{refusal}");
+        assert_eq!(lines[0], "Postgres 15 or later is not installed");
+        assert!(lines[1].starts_with("fix: ") && lines[1].contains("install"), "{refusal}");
+        assert_eq!(lines[2], "RabbitMQ 3.10 or later is not installed");
+        assert!(lines[3].starts_with("fix: ") && lines[3].contains("install"), "{refusal}");
+    }
 }

@@ -14,9 +14,18 @@ const NEEDED_TEXT: &str = "3.10";
 /// The folder with the start script of the newest RabbitMQ of this machine, 3.10 or later.
 ///
 /// # Errors
-/// [`ServerError::NotInstalled`] or [`ServerError::TooOld`], with the command that installs it.
+/// [`ServerError::NotInstalled`] with the command that installs it, or [`ServerError::TooOld`] with the
+/// place of newer packages.
 pub fn find_scripts() -> Result<PathBuf, ServerError> {
-    let mut found: Vec<((u32, u32), PathBuf)> = candidates()
+    find_scripts_in(candidates())
+}
+
+/// As [`find_scripts`], in these folders only.
+///
+/// # Errors
+/// As [`find_scripts`].
+pub fn find_scripts_in(folders: impl IntoIterator<Item = PathBuf>) -> Result<PathBuf, ServerError> {
+    let mut found: Vec<((u32, u32), PathBuf)> = folders
         .into_iter()
         .filter(|folder| folder.join("rabbitmq-server").is_file())
         .map(|folder| (version_of(&folder).unwrap_or_default(), folder))
@@ -26,13 +35,13 @@ pub fn find_scripts() -> Result<PathBuf, ServerError> {
         None => Err(ServerError::NotInstalled {
             what: WHAT,
             needed: NEEDED_TEXT,
-            fix: "newer packages: https://www.rabbitmq.com/docs/download".into(),
+            fix: install_fix("rabbitmq-server", "rabbitmq"),
         }),
         Some((version, _)) if version < NEEDED => Err(ServerError::TooOld {
             what: WHAT,
             found: format!("{}.{}", version.0, version.1),
             needed: NEEDED_TEXT,
-            fix: install_fix("rabbitmq-server", "rabbitmq"),
+            fix: "fix: install newer packages, https://www.rabbitmq.com/docs/download".into(),
         }),
         Some((_, folder)) => Ok(folder),
     }
@@ -104,5 +113,28 @@ mod tests {
         assert!(parse("3.10.8").unwrap() >= NEEDED);
         assert!(parse("4.0.0-rc.1").unwrap() > NEEDED);
         assert_eq!(parse("server"), None);
+    }
+
+    #[test]
+    fn nothing_found_is_answered_with_the_command_that_installs_it() {
+        let error = find_scripts_in([]).unwrap_err();
+        assert!(matches!(error, ServerError::NotInstalled { .. }), "{error}");
+        let fix = install_fix("rabbitmq-server", "rabbitmq");
+        assert_eq!(error.to_string(), format!("RabbitMQ 3.10 or later is not installed; {fix}"));
+    }
+
+    #[test]
+    fn an_old_version_is_answered_with_the_place_of_newer_packages() {
+        let root = std::env::temp_dir().join(format!("tidings-rabbitmq-{}", std::process::id()));
+        let scripts = root.join("rabbitmq_server-3.8.2/sbin");
+        fs::create_dir_all(&scripts).unwrap();
+        fs::write(scripts.join("rabbitmq-server"), "").unwrap();
+        let error = find_scripts_in([scripts]).unwrap_err();
+        fs::remove_dir_all(root).unwrap();
+        assert_eq!(
+            error.to_string(),
+            "RabbitMQ 3.8 is too old, 3.10 or later is needed; fix: install newer packages, \
+             https://www.rabbitmq.com/docs/download"
+        );
     }
 }

@@ -1,10 +1,11 @@
 //! The checks, one by one.
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use sandbox::{ServerError, ports as sockets, postgres, rabbitmq};
+use sandbox::postgres::{self, Programs};
+use sandbox::{ServerError, ports as sockets, rabbitmq};
 
 use super::{Check, Status};
 use crate::ports::Ports;
@@ -25,10 +26,18 @@ fn not_ok(name: &'static str, status: Status, detail: String, fix: impl Into<Str
 
 /// The programs of Postgres and RabbitMQ.
 pub(super) fn packages() -> Vec<Check> {
-    let postgres = postgres::find_programs()
+    servers(postgres::find_programs(), rabbitmq::find_scripts())
+}
+
+/// The checks of what was found of each server.
+pub(super) fn servers(
+    postgres: Result<Programs, ServerError>,
+    rabbitmq: Result<PathBuf, ServerError>,
+) -> Vec<Check> {
+    let postgres = postgres
         .map(|found| format!("{} in {}", found.major, found.bin.display()))
         .map_or_else(|error| missing("Postgres", &error), |detail| ok("Postgres", detail));
-    let rabbitmq = rabbitmq::find_scripts()
+    let rabbitmq = rabbitmq
         .map(|folder| format!("in {}", folder.display()))
         .map_or_else(|error| missing("RabbitMQ", &error), |detail| ok("RabbitMQ", detail));
     vec![postgres, rabbitmq]
@@ -114,23 +123,4 @@ fn room(name: &'static str, free: u64, wanted: u64, fix: &str) -> Check {
         return ok(name, format!("{free} MiB free"));
     }
     not_ok(name, Status::Warning, format!("{free} MiB free, {wanted} MiB are better"), fix)
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-    use super::*;
-
-    #[test]
-    fn a_missing_package_is_told_apart_from_its_fix() {
-        let error = ServerError::NotInstalled {
-            what: "RabbitMQ",
-            needed: "3.10",
-            fix: "fix: apt-get install -y rabbitmq-server".into(),
-        };
-        let check = missing("RabbitMQ", &error);
-        assert_eq!(check.detail, "RabbitMQ 3.10 or later is not installed");
-        assert_eq!(check.fix.unwrap(), "apt-get install -y rabbitmq-server");
-    }
 }
