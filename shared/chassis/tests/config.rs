@@ -14,8 +14,12 @@ const GOOD: [(&str, &str); 5] = [
     ("AMQP_URL", "amqp://shop:hunter2@mq:5672/shop"),
     ("SIGNING_KEY", SEED),
     ("SIGNING_KEY_ID", "order-1"),
-    ("EVENT_KEYS", "{\"keys\":[]}"),
+    ("EVENT_KEYS", KEYS),
 ];
+
+const KEYS: &str = r#"{"keys":[
+    {"kid":"order-1","alg":"Ed25519","public_key":"HBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBw=",
+     "source":"urn:dev:order","types":["dev.order.*"],"state":"active"}]}"#;
 
 fn read(args: &[&str], environment: &[(&str, &str)]) -> Result<ServiceConfig, ConfigError> {
     let source = Source::from_pairs(args.iter().copied(), environment.iter().copied());
@@ -104,6 +108,58 @@ fn every_mistake_is_named_in_one_message() {
         assert!(lines.iter().any(|known| known == line), "{line:?} is missing from\n{all}");
     }
     assert!(!all.contains("hunter2"), "{all}");
+}
+
+#[test]
+fn addresses_that_no_client_could_use_are_mistakes_that_show_no_password() {
+    let environment = with(&[
+        ("DATABASE_URL", "postgres://shop:hunter2@db:65536/shop_order"),
+        ("AMQP_URL", "amqp://shop:hunter2%zz@mq:5672/shop"),
+    ]);
+    let lines = mistakes(&[], &environment).join("\n");
+    for part in [
+        "  DATABASE_URL (--database-url): has a port that is no number from 1 to 65535; expected",
+        "  AMQP_URL (--amqp-url): has a % that does not begin the percent code of UTF-8 text; ",
+    ] {
+        assert!(lines.contains(part), "{part:?} is missing from\n{lines}");
+    }
+    assert!(!lines.contains("hunter2"), "{lines}");
+}
+
+#[test]
+fn everything_wrong_with_the_public_keys_is_named() {
+    let keys = r#"{"keys":[1,
+        {"kid":"order-1","alg":"RS256","public_key":"hunter2","types":"all","state":"active"},
+        {"kid":"order-1","alg":"Ed25519","public_key":"aHVudGVyMg==","source":"s","types":[],
+         "state":"active"}]}"#;
+    let lines = mistakes(&[], &with(&[("EVENT_KEYS", keys)])).join("\n");
+    for part in [
+        "EVENT_KEYS (--event-keys): key 1 is no object; expected a JSON document of public keys",
+        "key 2 (\"order-1\"): \"alg\" is not Ed25519;",
+        "key 2 (\"order-1\"): \"public_key\" is no base64;",
+        "key 2 (\"order-1\"): \"source\" is no text;",
+        "key 2 (\"order-1\"): \"types\" is no list of texts;",
+        "key 3 (\"order-1\"): \"public_key\" does not hold 32 bytes;",
+        "key 3 (\"order-1\"): its \"kid\" stands twice;",
+    ] {
+        assert!(lines.contains(part), "{part:?} is missing from\n{lines}");
+    }
+    assert!(!lines.contains("hunter2") && !lines.contains("aHVudGVyMg"), "{lines}");
+    for (keys, wrong) in [("keys", "is no JSON document"), ("[]", "has no list \"keys\"")] {
+        let line = mistake(&[], &with(&[("EVENT_KEYS", keys)]));
+        assert!(line.starts_with(&format!("EVENT_KEYS (--event-keys): {wrong}; ")), "{line}");
+    }
+}
+
+#[test]
+fn a_signing_key_that_nobody_could_verify_is_a_mistake() {
+    let line = mistake(&[], &with(&[("SIGNING_KEY_ID", "order-2")]));
+    assert_eq!(
+        line,
+        "SIGNING_KEY_ID (--signing-key-id): \"order-2\" is not among the keys of EVENT_KEYS; \
+         expected a key id"
+    );
+    mistake(&[], &with(&[("EVENT_KEYS", r#"{"keys":[]}"#)]));
 }
 
 #[test]

@@ -6,9 +6,11 @@
 //! secret.
 
 mod error;
+mod keys;
 mod service;
 mod source;
 mod suggest;
+mod url;
 mod value;
 
 use std::collections::HashSet;

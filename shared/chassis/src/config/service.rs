@@ -3,11 +3,10 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{Reader, Setting};
+use super::error::quoted;
+use super::{Reader, Setting, keys, url};
 use crate::telemetry::TelemetryConfig;
 
 const HTTP_ADDR: Setting = Setting::new("HTTP_ADDR", "address to serve HTTP on");
@@ -28,16 +27,16 @@ const SIGNING_KEY_ID: Setting =
 const EVENT_KEYS: Setting =
     Setting::new("EVENT_KEYS", "public keys of all services, to verify events with")
         .or_file()
-        .expecting("a JSON document of public keys");
+        .expecting("a JSON document of public keys, {\"keys\":[{\"kid\":...}]}");
 
 /// Where a service listens, what it talks to, and who it is. `Debug` shows no secret.
 #[derive(Clone, Debug)]
 pub struct ServiceConfig {
     /// Address of the HTTP server (`HTTP_ADDR`).
     pub http_addr: SocketAddr,
-    /// The service's own database (`DATABASE_URL`), scheme checked.
+    /// The service's own database (`DATABASE_URL`), its form checked.
     pub database_url: SecretString,
-    /// The message broker (`AMQP_URL`), scheme checked.
+    /// The message broker (`AMQP_URL`), its form checked.
     pub amqp_url: SecretString,
     /// Logs and traces.
     pub telemetry: TelemetryConfig,
@@ -47,9 +46,9 @@ pub struct ServiceConfig {
     pub shutdown_grace: Duration,
     /// Base64 of the 32-byte Ed25519 seed (`SIGNING_KEY`), length checked.
     pub signing_key: SecretString,
-    /// Key id that is published with the signatures (`SIGNING_KEY_ID`).
+    /// Key id that is published with the signatures (`SIGNING_KEY_ID`), one of `event_keys`.
     pub signing_key_id: String,
-    /// JSON document of the public keys (`EVENT_KEYS`), syntax checked.
+    /// JSON document of the public keys (`EVENT_KEYS`), its form checked.
     pub event_keys: String,
 }
 
@@ -59,12 +58,8 @@ impl ServiceConfig {
     pub fn read(read: &mut Reader, default_port: u16) -> Option<Self> {
         let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, default_port));
         let http_addr = read.with_default(&HTTP_ADDR, loopback);
-        let database_url = read.secret_checked(&DATABASE_URL, |url| {
-            has_host(url, &["postgres://", "postgresql://"], "is no Postgres URL with a host")
-        });
-        let amqp_url = read.secret_checked(&AMQP_URL, |url| {
-            has_host(url, &["amqp://"], "is no amqp:// URL with a host")
-        });
+        let database_url = read.secret_checked(&DATABASE_URL, url::postgres);
+        let amqp_url = read.secret_checked(&AMQP_URL, url::amqp);
         let environment = read.with_default(&ENVIRONMENT, "dev".to_owned());
         if !is_environment(&environment) {
             let wrong = format!("{environment:?} cannot be part of an event's source");
@@ -72,12 +67,10 @@ impl ServiceConfig {
         }
         let telemetry = TelemetryConfig::read(read, &environment);
         let shutdown_grace = read.with_default(&SHUTDOWN_GRACE, Duration::from_secs(20));
-        let signing_key = read.secret_checked(&SIGNING_KEY, |key| seed(key).map(|_| ()));
+        let signing_key = read.secret_checked(&SIGNING_KEY, |key| keys::key_bytes(key).map(|_| ()));
         let signing_key_id = read.required(&SIGNING_KEY_ID);
         let event_keys: Option<String> = read.required(&EVENT_KEYS);
-        if event_keys.as_deref().is_some_and(|keys| !is_json(keys)) {
-            read.mistake(&EVENT_KEYS, "is no JSON document".to_owned(), "");
-        }
+        check_keys(read, event_keys.as_deref(), signing_key_id.as_deref());
         Some(Self {
             http_addr,
             database_url: database_url?,
@@ -96,42 +89,25 @@ impl ServiceConfig {
     /// # Errors
     /// Says what is wrong with a key that did not come through [`read`](Self::read).
     pub fn signing_seed(&self) -> Result<[u8; 32], &'static str> {
-        seed(self.signing_key.expose_secret())
+        keys::key_bytes(self.signing_key.expose_secret())
     }
 }
 
-fn has_host(url: &str, schemes: &[&str], wrong: &'static str) -> Result<(), &'static str> {
-    let rest = schemes.iter().find_map(|scheme| url.strip_prefix(scheme)).ok_or(wrong)?;
-    let authority = rest.split(['/', '?']).next().unwrap_or_default();
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    if host.is_empty() || host.starts_with(':') { Err(wrong) } else { Ok(()) }
+/// Notes what is wrong with the document of public keys, and that it lacks our own.
+fn check_keys(read: &mut Reader, document: Option<&str>, own: Option<&str>) {
+    match document.map(keys::key_ids) {
+        Some(Ok(ids)) => {
+            if let Some(own) = own.filter(|own| !ids.contains(*own)) {
+                let wrong = format!("{} is not among the keys of EVENT_KEYS", quoted(own));
+                read.mistake(&SIGNING_KEY_ID, wrong, "");
+            }
+        }
+        Some(Err(all)) => all.into_iter().for_each(|wrong| read.mistake(&EVENT_KEYS, wrong, "")),
+        None => {}
+    }
 }
 
 fn is_environment(name: &str) -> bool {
     let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
     (1..=20).contains(&name.len()) && name.bytes().all(allowed)
-}
-
-fn seed(key: &str) -> Result<[u8; 32], &'static str> {
-    let bytes = STANDARD.decode(key.trim()).map_err(|_| "is no base64")?;
-    bytes.try_into().map_err(|_| "does not hold 32 bytes")
-}
-
-fn is_json(text: &str) -> bool {
-    serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_url_needs_its_scheme_and_a_host() {
-        let postgres = |url| has_host(url, &["postgres://", "postgresql://"], "wrong").is_ok();
-        assert!(postgres("postgres://u:p@db:5432/shop_order"));
-        assert!(postgres("postgresql://db/shop?sslmode=disable"));
-        assert!(!postgres("postgres:///shop"));
-        assert!(!postgres("postgres://u:p@:5432/shop"));
-        assert!(!postgres("mysql://db/shop"));
-    }
 }

@@ -47,6 +47,7 @@ impl Source {
 
     /// The environment of this process, and `args` as the command line behind `program`: for a program
     /// with a verb before the flags, such as `shop order`.
+    #[expect(clippy::disallowed_methods, reason = "this is the reader that the ban points to")]
     pub fn with_args(
         program: impl Into<String>,
         args: impl IntoIterator<Item = impl Into<OsString>>,
