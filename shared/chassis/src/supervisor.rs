@@ -23,6 +23,10 @@ use crate::http::panic_text;
 /// After the grace, time for `main` to flush telemetry before a hung task is left behind.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
+/// Held back at a stop for each phase that has not been told yet, of a grace of 20 s or more; a tenth
+/// of a shorter one.
+const RESERVE: Duration = Duration::from_secs(2);
+
 type TaskResult = anyhow::Result<()>;
 type TaskFuture = Pin<Box<dyn Future<Output = TaskResult> + Send>>;
 type Start = Box<dyn FnOnce(CancellationToken) -> TaskFuture + Send>;
@@ -253,17 +257,17 @@ impl Running {
         self.started.values().any(|started| started.phase == phase)
     }
 
-    /// Stops the phases from the last to the first. A phase that hangs loses its share of the grace
-    /// and no more, so that the ones after it still get to do their work.
+    /// Stops the phases from the last to the first. The one that stops may take all the time but a
+    /// reserve for each after it, so that they still get to do their work when it hangs.
     async fn stop(mut self, grace: Duration) -> Outcome {
         let deadline = Instant::now() + grace;
         for phase in (0..self.stops.len()).rev() {
             self.stops[phase].cancel();
-            let phases_left = u32::try_from(phase + 1).unwrap_or(u32::MAX);
+            let waiting = (0..phase).filter(|earlier| self.is_running(*earlier)).count();
             let left = deadline.saturating_duration_since(Instant::now());
-            let share = Instant::now() + left / phases_left;
+            let until = Instant::now() + turn(left, grace, waiting);
             while self.is_running(phase) {
-                if timeout_at(share, self.next_end()).await.is_err() {
+                if timeout_at(until, self.next_end()).await.is_err() {
                     break;
                 }
             }
@@ -283,9 +287,40 @@ impl Running {
     }
 }
 
+/// How much of the time that is left of `grace` the next phase may take, with `waiting` others behind it.
+fn turn(left: Duration, grace: Duration, waiting: usize) -> Duration {
+    let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
+    let equal_share = left / waiting.saturating_add(1);
+    let reserve = RESERVE.min(grace / 10).min(equal_share);
+    left.saturating_sub(reserve.saturating_mul(waiting))
+}
+
 fn panicked(error: JoinError) -> String {
     match error.try_into_panic() {
         Ok(panic) => panic_text(&*panic).to_owned(),
         Err(_) => "it was aborted".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_six_phases_may_take_half_the_grace_and_more_when_it_did_not() {
+        let (seconds, grace) = (Duration::from_secs, Duration::from_secs(20));
+        assert_eq!(turn(seconds(20), grace, 5), seconds(10));
+        assert_eq!(turn(seconds(19), grace, 4), seconds(11));
+        // It took all it might: what is left is shared alike, and the last may use the rest.
+        assert_eq!(turn(seconds(10), grace, 4), seconds(2));
+        assert_eq!(turn(seconds(3), grace, 0), seconds(3));
+        assert_eq!(turn(Duration::ZERO, grace, 4), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_short_grace_has_a_small_reserve_and_many_phases_share_alike() {
+        let millis = Duration::from_millis;
+        assert_eq!(turn(millis(600), millis(600), 1), millis(540));
+        assert_eq!(turn(millis(1_000), millis(1_000), 19), millis(50));
     }
 }
