@@ -75,7 +75,8 @@ impl Shop {
         migrate::topology::migrate(&self.ports.amqp_url()).await?;
         self.say("waiting for the services");
         try_join_all(started.iter().map(|program| self.ready(program))).await?;
-        demo::seed(&self.probe, &self.ports).await
+        self.say("waiting for the demo products");
+        demo::seed(&self.probe, &self.ports, READY_WITHIN).await
     }
 
     /// From now on what dies is started again.
