@@ -1,9 +1,15 @@
-//! The arrows: who may import whom. Reads the manifests and the `use` lines, and fails on any other.
+//! The arrows: who may import whom. Reads the manifests and the paths in the sources, and fails on any
+//! other.
 #![allow(clippy::unwrap_used)]
+
+#[path = "architecture/imports.rs"]
+mod imports;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use imports::{ROOT, imports};
 
 const SERVICES: [&str; 5] = ["order", "inventory", "payment", "email", "audit"];
 
@@ -13,6 +19,7 @@ fn allowed(package: &str) -> Option<BTreeSet<&'static str>> {
     match package {
         "envelope" | "chassis" | "sandbox" => of(&[]),
         "contracts" | "messaging" => of(&["envelope"]),
+        "host" => of(&["chassis", "envelope", "messaging"]),
         "testkit" => of(&["envelope", "sandbox"]),
         "shop" => of(&[
             "audit",
@@ -28,7 +35,7 @@ fn allowed(package: &str) -> Option<BTreeSet<&'static str>> {
         ]),
         "tests" => of(&[]),
         service if SERVICES.contains(&service) => {
-            of(&["chassis", "contracts", "envelope", "messaging"])
+            of(&["chassis", "contracts", "envelope", "host", "messaging"])
         }
         _ => None,
     }
@@ -88,46 +95,92 @@ fn only_the_transport_knows_the_broker_client() {
     assert!(wrong.is_empty(), "lapin outside the RabbitMQ transport: {wrong:?}");
 }
 
-/// Within a service: which rooms each room may name.
-fn rooms(room: &str) -> &'static [&'static str] {
+const ROOMS: [&str; 4] = ["domain", "application", "infrastructure", "presentation"];
+/// Our crates that a service is built on.
+const CRATES: [&str; 5] = ["chassis", "contracts", "envelope", "host", "messaging"];
+
+/// Within a service: which other rooms and which of our crates each room may name. What is in no room,
+/// such as `lib.rs`, may name all.
+fn may_name(room: &str) -> &'static [&'static str] {
     match room {
         "domain" => &[],
-        "application" => &["domain"],
-        "infrastructure" => &["application", "domain"],
-        "presentation" => &["application", "domain"],
-        _ => &["application", "domain", "infrastructure", "presentation"],
+        "application" => &["domain", "envelope"],
+        "infrastructure" => &["application", "domain", "contracts", "envelope", "messaging"],
+        _ => &["application", "domain", "chassis", "contracts", "envelope", "messaging"],
     }
 }
 
-/// And which of our crates.
-fn crates(room: &str) -> &'static [&'static str] {
-    match room {
-        "domain" => &[],
-        "application" => &["envelope"],
-        "infrastructure" => &["contracts", "envelope", "messaging"],
-        _ => &["chassis", "contracts", "envelope", "messaging"],
-    }
+/// What a source file of a service names and may not. `path` is from `src/`.
+fn forbidden(path: &str, text: &str) -> Vec<String> {
+    let Some((room, _)) = path.split_once('/') else { return Vec::new() };
+    let ours = |name: &str| [ROOT].iter().chain(&ROOMS).chain(&CRATES).any(|one| *one == name);
+    let mut found: Vec<String> = imports(path, text).into_iter().collect();
+    found.retain(|name| ours(name) && name != room && !may_name(room).contains(&name.as_str()));
+    found
+}
+
+/// The sources of every service: its name, the path from `src/`, the text.
+fn service_sources() -> impl Iterator<Item = (&'static str, String, String)> {
+    SERVICES.into_iter().flat_map(|service| {
+        let src = root().join("services").join(service).join("src");
+        sources(&src).into_iter().map(move |(path, text)| (service, path, text))
+    })
 }
 
 #[test]
 fn rooms_of_a_service_import_only_inwards() {
-    let mut wrong = Vec::new();
-    for service in SERVICES {
-        let src = root().join("services").join(service).join("src");
-        for (path, text) in sources(&src) {
-            let Some((room, _)) = path.split_once('/') else { continue };
-            for found in imports(&text) {
-                let names = |list: &[&str]| list.contains(&found.as_str());
-                let is_room = names(rooms("all"));
-                let is_crate = names(crates("all"));
-                let inside = is_room && (found == room || names(rooms(room)));
-                if (is_room && !inside) || (is_crate && !names(crates(room))) {
-                    wrong.push(format!("services/{service}/src/{path} imports {found}"));
-                }
-            }
-        }
-    }
+    let wrong: Vec<String> = service_sources()
+        .flat_map(|(service, path, text)| {
+            let names = forbidden(&path, &text).into_iter();
+            names.map(move |name| format!("services/{service}/src/{path} imports {name}"))
+        })
+        .collect();
     assert!(wrong.is_empty(), "forbidden arrows inside services:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_forbidden_arrow_is_seen_and_no_other() {
+    for room in ROOMS {
+        let path = format!("{room}/thing.rs");
+        for name in ROOMS {
+            let text = format!("use crate::{{{name}::A}};\nfn f(x: super::super::{name}::B) {{}}");
+            let allowed = name == room || may_name(room).contains(&name);
+            assert_eq!(forbidden(&path, &text).is_empty(), allowed, "{room} -> {name}");
+        }
+        for name in CRATES {
+            let text = format!("use {name};\nfn f(x: {name}::B) {{}}");
+            let allowed = may_name(room).contains(&name);
+            assert_eq!(forbidden(&path, &text).is_empty(), allowed, "{room} -> {name}");
+        }
+        assert_eq!(forbidden(&path, "use crate::*;"), [ROOT], "{room} -> all");
+    }
+    assert_eq!(forbidden("domain/a.rs", "use crate::application;"), ["application"]);
+    assert_eq!(forbidden("domain/a.rs", "use envelope::Clock;"), ["envelope"]);
+    assert_eq!(forbidden("application/a.rs", "use crate::infrastructure;"), ["infrastructure"]);
+    assert_eq!(forbidden("application/a.rs", "use messaging::Tx;"), ["messaging"]);
+    assert_eq!(forbidden("infrastructure/a.rs", "use crate::presentation;"), ["presentation"]);
+    assert_eq!(forbidden("infrastructure/a.rs", "use chassis::http::Api;"), ["chassis"]);
+    assert_eq!(forbidden("presentation/a.rs", "use crate::infrastructure;"), ["infrastructure"]);
+    assert!(forbidden("lib.rs", "use crate::infrastructure; use host::Host;").is_empty());
+}
+
+/// True when the text names the kit's outbox table: events leave through `messaging::Tx` only.
+fn names_the_outbox(text: &str) -> bool {
+    let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let code = code.collect::<String>().to_lowercase().replace(['"', '\\', ' '], "");
+    code.contains("messaging.outbox")
+}
+
+#[test]
+fn no_service_names_the_table_of_the_outbox() {
+    let wrong: Vec<String> = service_sources()
+        .filter(|(_, _, text)| names_the_outbox(text))
+        .map(|(service, path, _)| format!("services/{service}/src/{path}"))
+        .collect();
+    assert!(wrong.is_empty(), "the outbox is the kit's: {wrong:?}");
+    assert!(names_the_outbox("sqlx::query!(\"insert into Messaging.outbox (id) values ($1)\")"));
+    assert!(names_the_outbox(r#"query("delete from \"messaging\" . \"outbox\"")"#));
+    assert!(!names_the_outbox("// messaging.outbox\nmessaging.live_instances()"));
 }
 
 #[test]
@@ -138,21 +191,6 @@ fn files_and_entry_points_stay_small() {
         .filter(|(path, lines)| *lines > if path.ends_with("src/main.rs") { 40 } else { 400 })
         .collect();
     assert!(long.is_empty(), "files over their limit: {long:#?}");
-}
-
-/// The first path segment after `crate::` or of an import of one of our crates.
-fn imports(text: &str) -> Vec<String> {
-    text.lines()
-        .map(str::trim)
-        .filter(|line| !line.starts_with("//"))
-        .flat_map(|line| {
-            let segments = line.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':'));
-            segments.filter_map(|path| {
-                let path = path.strip_prefix("crate::").unwrap_or(path);
-                path.split_once("::").map(|(first, _)| first.to_owned())
-            })
-        })
-        .collect()
 }
 
 fn mentions(line: &str, name: &str) -> bool {
@@ -180,11 +218,4 @@ fn sources(from: &Path) -> Vec<(String, String)> {
         }
     }
     found
-}
-
-#[test]
-fn the_reader_of_imports_sees_through_groups_and_ignores_comments() {
-    let text =
-        "use crate::infrastructure::Store;\n// use messaging::Tx;\nlet x = contracts::A::b();";
-    assert_eq!(imports(text), ["infrastructure", "contracts"]);
 }

@@ -22,6 +22,7 @@ static CLAIMS: Mutex<Vec<File>> = Mutex::new(Vec::new());
 ///
 /// # Errors
 /// When no port is left, or the folder of the claims cannot be written.
+#[expect(clippy::disallowed_methods, reason = "only where the search begins, which no test holds")]
 pub fn free_port() -> io::Result<u16> {
     let folder = claims_folder()?;
     // Another first try for each process and call, so that hundreds of test processes do not all

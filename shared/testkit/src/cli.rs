@@ -56,6 +56,7 @@ fn exit_code(result: Result<u8>) -> ExitCode {
 
 /// The variables by which `cargo run` tells us of our own crate. They are not meant for a cargo that we
 /// start, and build scripts that watch them would run again.
+#[expect(clippy::disallowed_methods, reason = "names are taken away here, no value is read")]
 fn forget_own_crate(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
