@@ -25,7 +25,7 @@ check: ## Format, lints, dependency policy, architecture, generated files
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo deny --all-features check bans licenses sources
-	cargo test --quiet --locked -p tests --test architecture
+	cargo test --quiet --locked -p tests --test architecture --test documents
 	cargo run --quiet --locked -p contracts --example generate -- --check
 	cargo run --quiet --locked -p testkit -- sqlx-prepare --check
 
