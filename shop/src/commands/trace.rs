@@ -126,7 +126,7 @@ struct Answer {
     order_id: Uuid,
     trace_id: String,
     url: String,
-    /// One root, and no parent is missing.
+    /// One root, and no parent is missing but that of a client.
     connected: bool,
     services: Vec<String>,
     took_ms: f64,
@@ -239,5 +239,26 @@ mod tests {
         let text = tree.render();
         let outbox = text.lines().find(|line| line.contains("outbox")).unwrap();
         assert!(outbox.contains("0.80") && outbox.contains('┆'), "{text}");
+    }
+    /// The same, placed by a client that sent its own trace along.
+    fn placed_within_a_trace(kind: &str) -> TraceTree {
+        let parent =
+            r#""references":[{"refType":"CHILD_OF","traceID":"0af7651916cd43dd","spanID":"b1"}]"#;
+        let trace = TRACE.replacen(r#""references":[]"#, parent, 1).replacen("server", kind, 1);
+        TraceTree::build(spans_from_json(trace.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn the_span_of_a_client_is_not_missed() {
+        let tree = placed_within_a_trace("server");
+        assert!(Answer::new(Uuid::nil(), &tree, String::new()).connected);
+        assert!(!tree.render().contains("missing"), "{}", tree.render());
+    }
+
+    #[test]
+    fn the_parent_of_anything_else_is_missed() {
+        let tree = placed_within_a_trace("consumer");
+        assert!(!Answer::new(Uuid::nil(), &tree, String::new()).connected);
+        assert!(tree.render().contains("(parent b1 missing)"), "{}", tree.render());
     }
 }

@@ -38,7 +38,7 @@ pub struct TreeRow<'a> {
     pub gap_ns: Option<u64>,
     /// Where that time went by, as far as the two spans' kinds tell: `outbox`, `queue` or `idle`.
     pub gap_in: &'static str,
-    /// True where the span names a parent that is not among the spans.
+    /// True where the span names a parent that is not among the spans, and should be.
     pub parent_missing: bool,
 }
 
@@ -138,10 +138,14 @@ impl TraceTree {
         self.orphans.iter().map(|at| &self.spans[*at]).collect()
     }
 
-    /// One root and every parent present.
+    /// One root and every parent present, but that of a root which answers a request: a client that
+    /// sent its trace along keeps its own spans where it likes.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.tops.len() == 1 && self.orphans.is_empty()
+        let [top] = self.tops[..] else { return false };
+        let span = &self.spans[top];
+        span.parent_span_id.is_none()
+            || (self.orphans == self.tops && span.kind == SpanKind::Server)
     }
 
     /// Every span, in the order in which they began.
@@ -173,6 +177,7 @@ impl TraceTree {
     #[must_use]
     pub fn rows(&self) -> Vec<TreeRow<'_>> {
         let mut rows = Vec::with_capacity(self.spans.len());
+        let connected = self.is_connected();
         let mut todo: Vec<(usize, usize, Option<Gap>)> =
             self.tops.iter().rev().map(|top| (*top, 0, None)).collect();
         while let Some((at, depth, gap)) = todo.pop() {
@@ -183,7 +188,7 @@ impl TraceTree {
                 offset_ns: span.start_ns.saturating_sub(self.start_ns()),
                 gap_ns: gap.map(|(ns, _)| ns),
                 gap_in: gap.map_or("", |(_, place)| place),
-                parent_missing: self.orphans.binary_search(&at).is_ok(),
+                parent_missing: !connected && self.orphans.binary_search(&at).is_ok(),
             });
             let gaps = self.gaps_before(at);
             let below = self.children[at].iter().zip(gaps).rev();
