@@ -2,7 +2,9 @@
 //! one commit. It commits or fails as a whole.
 
 use std::any::Any;
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -11,7 +13,8 @@ use opentelemetry::Context;
 
 use crate::cause::Cause;
 use crate::failure::Trouble;
-use crate::inbox::{self, Entry, Seen};
+use crate::handler::{Handlers, Message};
+use crate::inbox::{self, Aggregate, Entry, Seen};
 use crate::intake::Accepted;
 use crate::pool::Pool;
 use crate::reason::Code;
@@ -34,6 +37,7 @@ pub(crate) enum Outcome {
 /// Everything a transaction needs but its messages.
 pub(crate) struct Desk<'a> {
     pub(crate) pool: &'a Pool,
+    pub(crate) handlers: &'a Handlers,
     /// The consumer's name in the inbox.
     pub(crate) consumer: &'a str,
     /// The work queue, for span names.
@@ -42,14 +46,22 @@ pub(crate) struct Desk<'a> {
     pub(crate) deadline: Duration,
 }
 
+/// The versions that ordering handlers have come to, within a transaction.
+type Progress = HashMap<Aggregate, i32>;
+
 impl Desk<'_> {
     /// Handles all of `batch` in one transaction. An error means that nothing of it happened.
     pub(crate) async fn handle(&self, batch: &[&Accepted]) -> Result<Vec<Outcome>, Trouble> {
         let mut spans = Vec::with_capacity(batch.len());
         let result = self.commit_all(batch, &mut spans).await;
-        for span in &spans {
-            if let Err(trouble) = &result {
-                trace::fail(span, trouble.class(), trouble.why());
+        let last = spans.len().saturating_sub(1);
+        for (n, span) in spans.iter().enumerate() {
+            // Where it broke off, the last one begun tells why; the others' traces have no share in
+            // somebody else's error.
+            match &result {
+                Err(trouble) if n == last => trace::fail(span, trouble.class(), trouble.why()),
+                Err(_) => trace::fail(span, "rolled_back", "rolled back with its chunk"),
+                Ok(_) => {}
             }
             trace::end(span);
         }
@@ -65,7 +77,14 @@ impl Desk<'_> {
         let mut tx = Tx::begin(self.pool, nobody).await?;
         let entries: Vec<Entry> = batch.iter().map(|accepted| entry(accepted)).collect();
         let now = tx.now();
-        let seen = inbox::insert(tx.conn(), self.consumer, &entries, now).await?;
+        let seen = inbox::insert(tx.conn(), self.consumer, &entries, self.deadline, now).await?;
+        let new: Vec<&Accepted> = batch
+            .iter()
+            .zip(&seen)
+            .filter_map(|(accepted, seen)| (*seen == Seen::New).then_some(*accepted))
+            .collect();
+        self.before_chunk(&mut tx, &new).await?;
+        let mut progress = self.progress(&mut tx, &new).await?;
         let mut outcomes = Vec::with_capacity(batch.len());
         for (accepted, seen) in batch.iter().zip(seen) {
             outcomes.push(match seen {
@@ -74,7 +93,7 @@ impl Desk<'_> {
                 Seen::New => {
                     let span = self.span(accepted);
                     spans.push(span.clone());
-                    self.one(&mut tx, accepted, span).await?
+                    self.one(&mut tx, accepted, span, &mut progress).await?
                 }
             });
         }
@@ -82,11 +101,21 @@ impl Desk<'_> {
         Ok(outcomes)
     }
 
+    async fn before_chunk(&self, tx: &mut Tx, new: &[&Accepted]) -> Result<(), Trouble> {
+        let Some(handler) = self.handlers.chunk_handler() else { return Ok(()) };
+        if new.is_empty() {
+            return Ok(());
+        }
+        let messages: Vec<Arc<Message>> = new.iter().map(|one| one.message.clone()).collect();
+        self.bounded(async { handler.before_chunk(tx, &messages).await }).await
+    }
+
     async fn one(
         &self,
         tx: &mut Tx,
         accepted: &Accepted,
         span: Context,
+        progress: &mut Progress,
     ) -> Result<Outcome, Trouble> {
         let envelope = &accepted.message.envelope;
         tx.set_cause(Cause {
@@ -94,16 +123,24 @@ impl Desk<'_> {
             causation_id: Some(envelope.id),
             context: span,
         });
-        if accepted.ordered && !self.in_order(tx, accepted).await? {
+        if accepted.ordered && !self.in_order(tx, accepted, progress).await? {
             return Ok(Outcome::Superseded);
         }
         let begun = Instant::now();
-        let handling = AssertUnwindSafe(accepted.prepared.handle(tx)).catch_unwind();
-        let result = tokio::time::timeout(self.deadline, handling).await;
+        let handled = self.bounded(async { accepted.prepared.handle(tx).await }).await;
         let kind = accepted.message.short_type.clone();
         histogram!("handler_duration_seconds", "type" => kind).record(begun.elapsed());
-        match result {
-            Ok(Ok(handled)) => handled.map(|()| Outcome::Handled).map_err(Trouble::from),
+        handled.map(|()| Outcome::Handled)
+    }
+
+    /// A service's own code: it may panic, and it may take no longer than the deadline.
+    async fn bounded(
+        &self,
+        work: impl Future<Output = crate::HandlerResult>,
+    ) -> Result<(), Trouble> {
+        let work = AssertUnwindSafe(work).catch_unwind();
+        match tokio::time::timeout(self.deadline, work).await {
+            Ok(Ok(handled)) => handled.map_err(Trouble::from),
             Ok(Err(panic)) => Err(Trouble::Transient(Code::Panicked, panic_text(&*panic))),
             Err(_) => {
                 let why = format!("handler was not done within {:?}", self.deadline);
@@ -112,12 +149,27 @@ impl Desk<'_> {
         }
     }
 
+    /// How far ordering handlers have come with the aggregates of these messages, locked.
+    async fn progress(&self, tx: &mut Tx, new: &[&Accepted]) -> Result<Progress, Trouble> {
+        let aggregates: Vec<Aggregate> =
+            new.iter().filter(|one| one.ordered).map(|one| aggregate(one)).collect();
+        if aggregates.is_empty() {
+            return Ok(Progress::new());
+        }
+        Ok(inbox::last_versions(tx.conn(), self.consumer, &aggregates).await?)
+    }
+
     /// True: the next version. False: an old one. A gap is trouble that may pass.
-    async fn in_order(&self, tx: &mut Tx, accepted: &Accepted) -> Result<bool, Trouble> {
-        let envelope = &accepted.message.envelope;
-        let (source, subject) = (&envelope.source, envelope.subject.as_str());
-        let version = envelope.aggversion as i32;
-        let last = inbox::last_version(tx.conn(), self.consumer, source, subject).await?;
+    async fn in_order(
+        &self,
+        tx: &mut Tx,
+        accepted: &Accepted,
+        progress: &mut Progress,
+    ) -> Result<bool, Trouble> {
+        let aggregate = aggregate(accepted);
+        let (source, subject) = &aggregate;
+        let version = accepted.message.envelope.aggversion as i32;
+        let last = progress.get(&aggregate).copied().unwrap_or(0);
         if version <= last {
             return Ok(false);
         }
@@ -126,6 +178,7 @@ impl Desk<'_> {
             return Err(Trouble::Transient(Code::SequenceGap, why));
         }
         if inbox::advance(tx.conn(), self.consumer, source, subject, version).await? {
+            progress.insert(aggregate, version);
             Ok(true)
         } else {
             Err(Trouble::Blip(format!("another replica moved {subject} on")))
@@ -147,6 +200,11 @@ impl Desk<'_> {
     }
 }
 
+fn aggregate(accepted: &Accepted) -> Aggregate {
+    let envelope = &accepted.message.envelope;
+    (envelope.source.clone(), envelope.subject.to_string())
+}
+
 fn entry(accepted: &Accepted) -> Entry {
     let message = &accepted.message;
     Entry {
@@ -161,7 +219,8 @@ fn entry(accepted: &Accepted) -> Entry {
     }
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> String {
+/// What a panic said, where it said it in words.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())

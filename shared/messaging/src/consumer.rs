@@ -63,6 +63,7 @@ pub struct Consumer {
 }
 
 type Settled = Vec<(Delivery, Settlement)>;
+type Batch = Vec<(Delivery, Accepted)>;
 
 impl Consumer {
     pub(crate) fn new(
@@ -123,20 +124,63 @@ impl Consumer {
         } else {
             std::mem::take(&mut self.waiting)
         };
-        match self.handle(&chunk).await {
-            Ok(settled) => {
-                self.database_away.reset();
-                self.settle(settled).await?;
-                self.broker_away.reset();
-                Ok(Progress::More)
+        let (accepted, refused) = self.judge(chunk);
+        // What is wrong in itself needs no database.
+        if !refused.is_empty() || self.owing {
+            self.settle(refused).await?;
+        }
+        for batch in self.batches(accepted) {
+            if !self.waiting.is_empty() {
+                self.waiting.extend(batch.into_iter().map(|(delivery, _)| delivery));
+                continue;
             }
-            Err(why) => {
-                // The messages are innocent: they wait, unsettled, and prefetch bounds how many.
-                self.vitals.ill(Part::Consumer, format!("database: {why}"));
-                self.waiting = chunk;
-                Ok(Progress::Idle(self.database_away.next(self.pool.clock())))
+            match self.handle(&batch).await {
+                Ok(settled) => self.settle(settled).await?,
+                Err(why) => {
+                    // The messages are innocent: they wait, unsettled, and prefetch bounds how many.
+                    self.vitals.ill(Part::Consumer, format!("database: {why}"));
+                    self.waiting.extend(batch.into_iter().map(|(delivery, _)| delivery));
+                }
             }
         }
+        self.broker_away.reset();
+        if self.waiting.is_empty() {
+            self.database_away.reset();
+            return Ok(Progress::More);
+        }
+        Ok(Progress::Idle(self.database_away.next(self.pool.clock())))
+    }
+
+    /// Those that may be handled, and those that are parked for what they are.
+    fn judge(&self, chunk: Vec<Delivery>) -> (Batch, Settled) {
+        let verdicts = self.intake.judge(&chunk, self.pool.clock().now());
+        let (mut accepted, mut refused) = (Batch::new(), Settled::new());
+        for (delivery, verdict) in chunk.into_iter().zip(verdicts) {
+            match verdict {
+                Ok(one) => accepted.push((delivery, one)),
+                Err(fault) => {
+                    let settlement = self.park(&delivery, fault.code, fault.why);
+                    refused.push((delivery, settlement));
+                }
+            }
+        }
+        (accepted, refused)
+    }
+
+    /// What comes for the first time goes together. What came before goes alone and is settled before
+    /// the next: one of them may have ended the process that had it, and would take the others along
+    /// again and again, until the broker gave up on all. In a drawn order, so that those behind the
+    /// guilty one get their turn.
+    fn batches(&self, accepted: Batch) -> Vec<Batch> {
+        let (again, first): (Batch, Batch) =
+            accepted.into_iter().partition(|(delivery, _)| delivery.redelivered);
+        let mut again: Vec<(f64, Batch)> =
+            again.into_iter().map(|one| (self.pool.clock().unit(), vec![one])).collect();
+        again.sort_by(|one, other| one.0.total_cmp(&other.0));
+        let mut batches = vec![first];
+        batches.extend(again.into_iter().map(|(_, alone)| alone));
+        batches.retain(|batch| !batch.is_empty());
+        batches
     }
 
     /// Messages without a place to go are kept, and those behind them pass.
@@ -156,49 +200,42 @@ impl Consumer {
         Ok(())
     }
 
-    /// Decides over a chunk. The error says why there is no database.
-    async fn handle(&self, chunk: &[Delivery]) -> Result<Settled, String> {
-        let now = self.pool.clock().now();
-        let verdicts = self.intake.judge(chunk, now);
-        let mut settled = Vec::with_capacity(chunk.len());
-        let mut accepted = Vec::with_capacity(chunk.len());
-        for (delivery, verdict) in chunk.iter().zip(verdicts) {
-            match verdict {
-                Ok(one) => accepted.push((delivery, one)),
-                Err(fault) => {
-                    settled.push((delivery.clone(), self.park(delivery, fault.code, fault.why)));
-                }
-            }
+    /// Handles a batch. The error says why there is no database.
+    async fn handle(&self, batch: &Batch) -> Result<Settled, String> {
+        if batch.len() > 1
+            && let Some(outcomes) = self.handle_together(batch).await?
+        {
+            let all = batch.iter().zip(outcomes);
+            let settled = all.map(|((delivery, _), outcome)| {
+                (delivery.clone(), self.conclude(delivery, outcome))
+            });
+            return Ok(settled.collect());
         }
-        self.handle_accepted(&accepted, &mut settled).await?;
+        let mut settled = Settled::with_capacity(batch.len());
+        for (delivery, one) in batch {
+            settled.push((delivery.clone(), self.handle_alone(delivery, one).await?));
+        }
         Ok(settled)
     }
 
-    async fn handle_accepted(
-        &self,
-        accepted: &[(&Delivery, Accepted)],
-        settled: &mut Settled,
-    ) -> Result<(), String> {
-        if accepted.len() > 1 {
-            let batch: Vec<&Accepted> = accepted.iter().map(|(_, one)| one).collect();
-            match self.desk_handles(&batch).await {
-                Ok(outcomes) => {
-                    for ((delivery, _), outcome) in accepted.iter().zip(outcomes) {
-                        settled.push(((*delivery).clone(), self.conclude(delivery, outcome)));
-                    }
-                    return Ok(());
-                }
+    /// None when the chunk has to be taken apart.
+    async fn handle_together(&self, batch: &Batch) -> Result<Option<Vec<Outcome>>, String> {
+        let together: Vec<&Accepted> = batch.iter().map(|(_, one)| one).collect();
+        let mut tries = 1;
+        loop {
+            match self.desk_handles(&together).await {
+                Ok(outcomes) => return Ok(Some(outcomes)),
+                Err(Trouble::Crowded(why)) => return Err(why),
                 Err(Trouble::Away(why)) if self.database_is_away().await => return Err(why),
+                // A lost race is nobody's fault: the other one is done now.
+                Err(Trouble::Blip(_)) if tries < 2 => tries += 1,
                 Err(trouble) => {
                     tracing::debug!(why = trouble.why(), "chunk failed; taking it apart");
                     counter!("chunks_taken_apart_total").increment(1);
+                    return Ok(None);
                 }
             }
         }
-        for (delivery, one) in accepted {
-            settled.push(((*delivery).clone(), self.handle_alone(delivery, one).await?));
-        }
-        Ok(())
     }
 
     async fn handle_alone(
@@ -213,6 +250,7 @@ impl Consumer {
                     let outcome = outcomes.first().copied().unwrap_or(Outcome::Duplicate);
                     return Ok(self.conclude(delivery, outcome));
                 }
+                Err(Trouble::Crowded(why)) => return Err(why),
                 Err(Trouble::Away(why)) if self.database_is_away().await => return Err(why),
                 Err(Trouble::Away(_) | Trouble::Blip(_)) if tries < QUICK_TRIES => tries += 1,
                 Err(Trouble::Away(why) | Trouble::Blip(why)) => {
@@ -234,6 +272,7 @@ impl Consumer {
         let queue = self.topology.work_queue();
         let desk = Desk {
             pool: &self.pool,
+            handlers: &self.intake.handlers,
             consumer: &self.topology.service,
             queue: &queue,
             deadline: self.settings.deadline,

@@ -8,6 +8,8 @@ use crate::reason::Code;
 pub(crate) enum Trouble {
     /// The database is away: nobody's fault, nobody's attempt.
     Away(String),
+    /// All connections are in use, by others of this process: nobody's attempt either.
+    Crowded(String),
     /// Lost a race (serialization, deadlock, lock wait): worth another try at once.
     Blip(String),
     /// May pass later.
@@ -21,6 +23,7 @@ impl Trouble {
     pub(crate) fn class(&self) -> &'static str {
         match self {
             Self::Away(_) => "away",
+            Self::Crowded(_) => "crowded",
             Self::Blip(_) => "blip",
             Self::Transient(..) => "transient",
             Self::Permanent(..) => "permanent",
@@ -30,6 +33,7 @@ impl Trouble {
     pub(crate) fn why(&self) -> &str {
         match self {
             Self::Away(why)
+            | Self::Crowded(why)
             | Self::Blip(why)
             | Self::Transient(_, why)
             | Self::Permanent(_, why) => why,
@@ -41,9 +45,9 @@ impl From<sqlx::Error> for Trouble {
     fn from(error: sqlx::Error) -> Self {
         let why = chain(&error);
         match &error {
+            sqlx::Error::PoolTimedOut => Self::Crowded(why),
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)
-            | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed => Self::Away(why),
             sqlx::Error::Database(db) => match db.code().as_deref() {
@@ -105,9 +109,9 @@ mod tests {
 
     #[test]
     fn a_database_that_is_away_is_nobodys_failed_attempt() {
-        for error in [sqlx::Error::PoolTimedOut, sqlx::Error::Io(std::io::Error::other("gone"))] {
-            assert!(matches!(Trouble::from(error), Trouble::Away(_)));
-        }
+        let gone = sqlx::Error::Io(std::io::Error::other("gone"));
+        assert!(matches!(Trouble::from(gone), Trouble::Away(_)));
+        assert!(matches!(Trouble::from(sqlx::Error::PoolTimedOut), Trouble::Crowded(_)));
         assert!(matches!(Trouble::from(sqlx::Error::RowNotFound), Trouble::Transient(..)));
     }
 

@@ -106,6 +106,23 @@ pub trait AnyHandler: Send + Sync + 'static {
     ) -> impl Future<Output = HandlerResult> + Send;
 }
 
+/// Sees all messages of a transaction at once, before their handlers run one after the other.
+///
+/// The consumer handles in one transaction whatever is ready. What can be done for all of it at once
+/// is cheaper than message by message; and rows that several messages lock must be locked here, in
+/// one order for all, or two replicas wait for each other.
+pub trait ChunkHandler: Send + Sync + 'static {
+    /// Prepares for `messages`, each of them new. Of one that stands alone the slice has one.
+    ///
+    /// # Errors
+    /// As [`Handler::handle`]; none of the messages is handled then, and each is tried alone.
+    fn before_chunk(
+        &self,
+        tx: &mut Tx,
+        messages: &[Arc<Message>],
+    ) -> impl Future<Output = HandlerResult> + Send;
+}
+
 type Handling<'a> = Pin<Box<dyn Future<Output = HandlerResult> + Send + 'a>>;
 
 /// An event whose data has been read, bound to its handler.
@@ -180,11 +197,25 @@ impl<H: AnyHandler> Prepared for AnyPrepared<H> {
     }
 }
 
+/// A [`ChunkHandler`], its type erased.
+pub(crate) trait BeforeChunk: Send + Sync {
+    fn before_chunk<'a>(&'a self, tx: &'a mut Tx, messages: &'a [Arc<Message>]) -> Handling<'a>;
+}
+
+struct Chunked<H>(H);
+
+impl<H: ChunkHandler> BeforeChunk for Chunked<H> {
+    fn before_chunk<'a>(&'a self, tx: &'a mut Tx, messages: &'a [Arc<Message>]) -> Handling<'a> {
+        Box::pin(self.0.before_chunk(tx, messages))
+    }
+}
+
 /// The handlers of one service. Its queue's bindings follow from them.
 #[derive(Default)]
 pub struct Handlers {
     by_type: BTreeMap<&'static str, Box<dyn Registered>>,
     any: Option<Box<dyn Registered>>,
+    chunk: Option<Box<dyn BeforeChunk>>,
 }
 
 impl Handlers {
@@ -212,6 +243,17 @@ impl Handlers {
     pub fn on_any(mut self, handler: impl AnyHandler) -> Self {
         self.any = Some(Box::new(Any(Arc::new(handler))));
         self
+    }
+
+    /// Shows `handler` all messages of a transaction before they are handled.
+    #[must_use]
+    pub fn on_chunk(mut self, handler: impl ChunkHandler) -> Self {
+        self.chunk = Some(Box::new(Chunked(handler)));
+        self
+    }
+
+    pub(crate) fn chunk_handler(&self) -> Option<&dyn BeforeChunk> {
+        self.chunk.as_deref()
     }
 
     fn register<E: Event + Clone, H: Handler<E>>(mut self, handler: H, ordered: bool) -> Self {

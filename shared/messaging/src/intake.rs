@@ -2,6 +2,7 @@
 //! this order. What fails is parked under the code of the first check that it fails, and nothing
 //! after that check has looked at it.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -9,6 +10,7 @@ use envelope::signature::{KeyRing, Refusal, SUITE, Signed, signature_from_text};
 use envelope::{CONTENT_TYPE, DecodeError, Envelope, Identity, MAX_BODY};
 use sha2::{Digest, Sha256};
 
+use crate::chunk::panic_text;
 use crate::handler::{Handlers, Message, Prepared};
 use crate::reason::Code;
 use crate::transport::Delivery;
@@ -63,7 +65,7 @@ pub(crate) struct Accepted {
 pub(crate) struct Intake {
     pub(crate) identity: Identity,
     pub(crate) keys: Arc<KeyRing>,
-    pub(crate) handlers: Handlers,
+    pub(crate) handlers: Arc<Handlers>,
     /// Older than this, an inbox row may already be gone: it cannot be known for new.
     pub(crate) inbox_retention: TimeDelta,
 }
@@ -147,9 +149,12 @@ impl Intake {
         let body_sha256 = Sha256::digest(&body).into();
         let message =
             Arc::new(Message { envelope, short_type, body, body_sha256, signature, key_id });
-        let prepared = match handler.prepare(message.clone()) {
-            Ok(prepared) => prepared,
-            Err(why) => return fault(Code::SchemaInvalid, why),
+        // Reading is the event type's own code, and it may panic.
+        let read = std::panic::catch_unwind(AssertUnwindSafe(|| handler.prepare(message.clone())));
+        let prepared = match read {
+            Ok(Ok(prepared)) => prepared,
+            Ok(Err(why)) => return fault(Code::SchemaInvalid, why),
+            Err(panic) => return fault(Code::Panicked, panic_text(&*panic)),
         };
         self.check_time(&message.envelope, now)?;
         Ok(Accepted { message, prepared, ordered: handler.ordered() })

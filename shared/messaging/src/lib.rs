@@ -7,6 +7,7 @@ mod consumer;
 mod dead_letter;
 pub mod errand;
 mod failure;
+mod gauges;
 mod handler;
 mod housekeeping;
 mod inbox;
@@ -31,7 +32,9 @@ mod vitals;
 pub use cause::Cause;
 pub use consumer::{Consumer, ConsumerSettings};
 pub use dead_letter::Parker;
-pub use handler::{AnyHandler, Handler, HandlerError, HandlerResult, Handlers, Message, Received};
+pub use handler::{
+    AnyHandler, ChunkHandler, Handler, HandlerError, HandlerResult, Handlers, Message, Received,
+};
 pub use housekeeping::{Housekeeping, Retention};
 pub use messaging::{Messaging, RetentionTooShort, Running, Task};
 pub use partition::{PARTITIONS, partition_of};

@@ -162,7 +162,13 @@ impl Tx {
     /// whether it took effect: repeat the work, and let its own key or inbox row decide.
     pub async fn commit(mut self) -> Result<(), TxError> {
         let written: Partitions = self.rows.iter().map(|row| row.partition).collect();
-        outbox::insert(&mut self.inner, &self.rows).await?;
+        if self.rows.is_empty() {
+            // Postgres answers the commit of a transaction that an error has ended with a rollback
+            // and no error. Any statement before it says so; without events there was none of ours.
+            sqlx::query("select").execute(&mut *self.inner).await?;
+        } else {
+            outbox::insert(&mut self.inner, &self.rows).await?;
+        }
         self.inner.commit().await?;
         if self.rows.iter().any(|row| row.not_before.is_some()) {
             self.pool.set_some_wait(true);

@@ -19,6 +19,10 @@ pub enum Mood {
     Hang,
     /// Has a statement that the database takes too long for.
     SlowQuery,
+    /// Has a statement that takes longer than the handler may.
+    LongQuery,
+    /// Takes no notice of an error of the database, which has ended the transaction.
+    Careless,
     /// Ends the database session that it is handled in.
     EndSession,
     /// Writes what the database does not take.

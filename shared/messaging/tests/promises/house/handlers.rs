@@ -1,11 +1,13 @@
 //! Handlers that do as they are told.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use messaging::{AnyHandler, Handler, HandlerError, HandlerResult, Message, Received, Tx};
+use messaging::{
+    AnyHandler, ChunkHandler, Handler, HandlerError, HandlerResult, Message, Received, Tx,
+};
 use tokio::sync::Semaphore;
 
 use super::events::{Booked, Dimmed, Lit, Mood};
@@ -101,6 +103,14 @@ async fn suffer(tx: &mut Tx, mood: Mood) -> HandlerResult {
             sqlx::query("select pg_sleep(60)").execute(tx.conn()).await?;
             Ok(())
         }
+        Mood::LongQuery => {
+            sqlx::query("select pg_sleep(20)").execute(tx.conn()).await?;
+            Ok(())
+        }
+        Mood::Careless => {
+            sqlx::query("select 1 / 0").execute(tx.conn()).await.unwrap_err();
+            Ok(())
+        }
         Mood::EndSession => {
             let end = "select pg_terminate_backend(pg_backend_pid())";
             sqlx::query(end).execute(tx.conn()).await?;
@@ -121,6 +131,42 @@ async fn write(tx: &mut Tx, lamp: &str, n: u32, id: uuid::Uuid) -> Result<(), sq
         .execute(tx.conn())
         .await
         .map(drop)
+}
+
+/// Locks lamps one after the other, in the order in which their names stand in the message, and notes
+/// how many it was shown at once.
+pub struct LockLamps(pub Arc<AtomicUsize>);
+
+impl ChunkHandler for LockLamps {
+    async fn before_chunk(&self, tx: &mut Tx, messages: &[Arc<Message>]) -> HandlerResult {
+        self.0.fetch_max(messages.len(), Ordering::SeqCst);
+        let mut lamps: Vec<String> = Vec::new();
+        for message in messages {
+            let lit = message.envelope.data::<Lit>();
+            let lit = lit.map_err(|error| HandlerError::Permanent(error.into()))?;
+            lamps.extend(lit.lamp.split('+').map(str::to_owned));
+        }
+        sqlx::query("select from lamp where name = any($1) order by name for update")
+            .bind(lamps)
+            .execute(tx.conn())
+            .await?;
+        Ok(())
+    }
+}
+
+/// Counts up each of the lamps in a message, one after the other in its order.
+pub struct CountUp;
+
+impl Handler<Lit> for CountUp {
+    async fn handle(&self, tx: &mut Tx, event: Received<Lit>) -> HandlerResult {
+        for lamp in event.data.lamp.split('+') {
+            sqlx::query("update lamp set n = n + 1 where name = $1")
+                .bind(lamp)
+                .execute(tx.conn())
+                .await?;
+        }
+        Ok(())
+    }
 }
 
 /// Writes an entry for everything that becomes of a lamp.

@@ -22,7 +22,7 @@ pub use clock::Shifted;
 pub use events::{Dimmed, Lit, Mood};
 pub use faulty::{Faults, Faulty};
 pub use figures::counted;
-pub use handlers::{Book, Library, Relight, Switch};
+pub use handlers::{Book, CountUp, Library, LockLamps, Relight, Switch};
 pub use ledger::Entry;
 pub use proxy::Proxy;
 pub use service::{Running, Service, eventually_pending};

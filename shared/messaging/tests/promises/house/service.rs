@@ -80,7 +80,7 @@ impl Service {
 
     /// Runs all tasks of the kit.
     pub fn run(&self) -> Running {
-        self.run_only(&["presence", "relay", "housekeeping", "parker", "consumer"])
+        self.run_only(&["presence", "relay", "gauges", "housekeeping", "parker", "consumer"])
     }
 
     /// Runs the tasks of these names.

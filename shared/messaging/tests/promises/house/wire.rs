@@ -56,6 +56,14 @@ impl Wire {
         bound.await.unwrap();
     }
 
+    /// From now on `to` gets what would rest in a rung's queue, and keeps it.
+    pub async fn divert(&self, rung: &str, to: &str) {
+        self.queue(to, &[]).await;
+        self.bind_to("retry", to, rung).await;
+        let (queue, arguments) = (rung.into(), FieldTable::default());
+        self.channel.queue_unbind(queue, "retry".into(), rung.into(), arguments).await.unwrap();
+    }
+
     /// Publishes and waits until the broker has it in a queue.
     pub async fn publish(&self, exchange: &str, key: &str, raw: &Raw) {
         let options = BasicPublishOptions { mandatory: true, ..Default::default() };
