@@ -12,14 +12,20 @@ use crate::{answers, inbox, outbox};
 /// Rows per bite: short enough that nobody waits for its locks.
 const BITE: i64 = 1_000;
 const PAUSE: Duration = Duration::from_secs(300);
+/// An inbox row outlives its message by this: a message may be a day ahead of our clock, and our clock
+/// some way ahead of that of the replica that handles it.
+const INBOX_MARGIN: TimeDelta = TimeDelta::hours(26);
 
 /// How long rows are kept.
 #[derive(Debug, Clone)]
 pub struct Retention {
     /// Published outbox rows; default 30 days.
     pub outbox: TimeDelta,
-    /// Inbox rows; default 30 days. Must exceed everything after which a message can still arrive.
+    /// Inbox rows, at least; default 30 days. A message older than this is not believed to be new.
+    /// Must exceed everything after which one can still arrive: the retry ladder and `replay`.
     pub inbox: TimeDelta,
+    /// The longest after its parking that a message may be replayed; default 14 days.
+    pub replay: TimeDelta,
     /// [Answers to requests](crate::answers); default 24 hours. A key that was answered longer ago
     /// is a new key, whether or not its row is still there.
     pub answers: TimeDelta,
@@ -28,7 +34,8 @@ pub struct Retention {
 impl Default for Retention {
     fn default() -> Self {
         let month = TimeDelta::days(30);
-        Self { outbox: month, inbox: month, answers: answers::USUALLY_KEPT }
+        let replay = TimeDelta::days(14);
+        Self { outbox: month, inbox: month, replay, answers: answers::USUALLY_KEPT }
     }
 }
 
@@ -47,7 +54,7 @@ impl Housekeeping {
     async fn prune(&self) -> Result<u64, sqlx::Error> {
         let (pg, now) = (self.pool.pg(), self.pool.clock().now());
         let published = outbox::prune(pg, now - self.retention.outbox, BITE).await?;
-        let handled = inbox::prune(pg, now - self.retention.inbox, BITE).await?;
+        let handled = inbox::prune(pg, now - self.retention.inbox - INBOX_MARGIN, BITE).await?;
         let answered = answers::prune(pg, now - self.retention.answers, BITE).await?;
         counter!("pruned_total", "table" => "outbox").increment(published);
         counter!("pruned_total", "table" => "inbox").increment(handled);

@@ -3,12 +3,15 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
+use chrono::TimeDelta;
 use envelope::signature::KeyRing;
 use tokio_util::sync::CancellationToken;
 
 use crate::consumer::{Consumer, ConsumerSettings};
 use crate::dead_letter::Parker;
+use crate::gauges::Gauges;
 use crate::handler::Handlers;
 use crate::housekeeping::{Housekeeping, Retention};
 use crate::intake::Intake;
@@ -49,10 +52,12 @@ pub type Running = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 /// A configuration that would break a promise.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "inbox retention of {days} days is shorter than the retry ladder: a late message would be handled twice"
+    "inbox retention of {kept} is shorter than what can still arrive ({needed}: the retry ladder and \
+     the time in which parked messages may be replayed): a late message would be handled twice"
 )]
 pub struct RetentionTooShort {
-    days: i64,
+    kept: TimeDelta,
+    needed: TimeDelta,
 }
 
 impl Messaging {
@@ -67,7 +72,7 @@ impl Messaging {
         let intake = Arc::new(Intake {
             identity: pool.identity().clone(),
             keys: Arc::new(keys),
-            handlers,
+            handlers: Arc::new(handlers),
             inbox_retention: retention.inbox,
         });
         let consumer = ConsumerSettings::default();
@@ -88,13 +93,19 @@ impl Messaging {
     /// # Errors
     /// [`RetentionTooShort`] when a message could still arrive after its inbox row is gone.
     pub fn keep_for(mut self, retention: Retention) -> Result<Self, RetentionTooShort> {
-        let ladder: u64 = LADDER.iter().map(|rung| rung.delay.as_secs()).sum();
-        if retention.inbox.num_seconds().unsigned_abs() < 2 * ladder {
-            return Err(RetentionTooShort { days: retention.inbox.num_days() });
+        // Twice the ladder: a message may climb it again after its replay.
+        let ladder: Duration = LADDER.iter().map(|rung| 2 * rung.delay).sum();
+        let needed = retention.replay + TimeDelta::from_std(ladder).unwrap_or(TimeDelta::MAX);
+        if retention.inbox < needed {
+            return Err(RetentionTooShort { kept: retention.inbox, needed });
         }
-        if let Some(intake) = Arc::get_mut(&mut self.intake) {
-            intake.inbox_retention = retention.inbox;
-        }
+        let Intake { identity, keys, handlers, .. } = &*self.intake;
+        self.intake = Arc::new(Intake {
+            identity: identity.clone(),
+            keys: keys.clone(),
+            handlers: handlers.clone(),
+            inbox_retention: retention.inbox,
+        });
         self.pool.set_answers_kept(retention.answers);
         self.retention = retention;
         Ok(self)
@@ -138,16 +149,27 @@ impl Messaging {
 
     /// A parker, to be stepped by hand; a step waits for a dead letter until `stop`.
     pub fn parker(&self, stop: CancellationToken) -> Parker {
-        Parker::new(self.pool.clone(), self.transport.clone(), self.topology.clone(), stop)
+        Parker::new(
+            self.pool.clone(),
+            self.transport.clone(),
+            self.topology.clone(),
+            stop,
+            self.vitals.clone(),
+        )
     }
 
     /// Everything that has to run, in the order of starting. Stop in the reverse order: the relay
     /// last, so that what a handler still committed leaves the house.
     pub fn tasks(&self) -> Vec<Task> {
         let written = self.pool.outbox_written().clone();
+        // Made here and not when it runs: what is leased before others can see us is not ours.
+        let presence = Presence::new(self.pool.clone());
         let mut tasks = vec![
-            self.task("presence", |kit, stop| Box::pin(Presence::new(kit.pool).run(stop))),
+            self.task("presence", |_, stop| Box::pin(presence.run(stop))),
             self.task("relay", move |kit, stop| Box::pin(repeat(kit.relay(), written, stop))),
+            self.task("gauges", |kit, stop| {
+                Box::pin(repeat(Gauges(kit.pool), Signal::new(), stop))
+            }),
             self.task("housekeeping", |kit, stop| {
                 let work = Housekeeping::new(kit.pool, kit.retention);
                 Box::pin(repeat(work, Signal::new(), stop))

@@ -31,6 +31,8 @@ pub(crate) struct Row {
     pub(crate) traceparent: Option<String>,
     pub(crate) tracestate: Option<String>,
     pub(crate) created_at: DateTime<Utc>,
+    /// When it could leave at the earliest: written for then, or written at all.
+    pub(crate) due_at: DateTime<Utc>,
     pub(crate) attempts: i32,
 }
 
@@ -82,7 +84,8 @@ pub(crate) async fn insert(conn: &mut PgConnection, rows: &[NewRow]) -> Result<(
 }
 
 /// The oldest unpublished rows of `partitions`, oldest first: by state, never by cursor. An
-/// aggregate whose earlier event has to wait is left out whole, or its order would break.
+/// aggregate whose earlier event has to wait is left out whole, or its order would break. Ordered by
+/// the expression of the index of pending rows, so that the planner takes no other.
 pub(crate) async fn pending(
     pg: &PgPool,
     partitions: Partitions,
@@ -92,7 +95,9 @@ pub(crate) async fn pending(
     sqlx::query_as!(
         Row,
         r#"select seq, event_id, type as event_type, subject, correlation_id, body, signature,
-            key_id, traceparent, tracestate, created_at, attempts
+            key_id, traceparent, tracestate, created_at, attempts,
+            case when attempts = 0 then greatest(created_at, not_before) else created_at end
+                as "due_at!"
         from messaging.outbox o
         where published_at is null and partition = any($1)
           and (not_before is null or not_before <= $2)
@@ -100,7 +105,7 @@ pub(crate) async fn pending(
               select from messaging.outbox earlier
               where earlier.published_at is null and earlier.not_before > $2
                 and earlier.subject = o.subject and earlier.seq < o.seq)
-        order by seq
+        order by seq + 0
         limit $3"#,
         &partitions.numbers(),
         now,
@@ -170,20 +175,23 @@ pub(crate) async fn mark_refused(pg: &PgPool, refused: &[Refused]) -> Result<(),
 /// How much waits, counted up to a bound, and since when.
 pub(crate) struct Backlog {
     pub(crate) pending: i64,
+    /// Since when the oldest could leave: what is published for later waits for nobody until then.
     pub(crate) oldest: Option<DateTime<Utc>>,
     pub(crate) stuck: i64,
 }
 
-/// The backlog; the count stops at 100,000 so that asking costs little when it is long.
+/// The backlog; the counts stop at 100,000 so that asking costs little when it is long.
 pub(crate) async fn backlog(pg: &PgPool, now: DateTime<Utc>) -> Result<Backlog, sqlx::Error> {
     sqlx::query_as!(
         Backlog,
-        r#"select count(*) as "pending!", min(created_at) as oldest,
-            count(*) filter (where last_error is not null) as "stuck!"
-        from (select created_at, last_error from messaging.outbox
+        r#"select count(*) as "pending!",
+            count(*) filter (where last_error is not null) as "stuck!",
+            min(case when last_error is null then greatest(created_at, not_before)
+                     else created_at end) as oldest
+        from (select created_at, not_before, last_error from messaging.outbox
               where published_at is null
                 and (not_before is null or not_before <= $1 or last_error is not null)
-              limit 100000) waiting"#,
+              order by seq + 0 limit 100000) waiting"#,
         now,
     )
     .fetch_one(pg)

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use metrics::{counter, gauge, histogram};
@@ -25,8 +25,6 @@ const BATCH: i64 = 500;
 /// How soon a row that no queue wanted, or a full one refused, is tried again: 0.25 s doubling.
 const REFUSED_BASE: Duration = Duration::from_millis(250);
 const REFUSED_MAX: Duration = Duration::from_secs(5);
-/// How often the backlog is measured for the gauges.
-const MEASURE: Duration = Duration::from_secs(15);
 
 /// Publishes the partitions that this process holds the lease of.
 pub struct Relay {
@@ -37,7 +35,6 @@ pub struct Relay {
     vitals: Vitals,
     broker_away: Backoff,
     database_away: Backoff,
-    measured: Option<Instant>,
     /// The last publish came to nothing: a connection alone is no sign of health then.
     unconfirmed: bool,
 }
@@ -57,7 +54,6 @@ impl Relay {
             vitals,
             broker_away,
             database_away,
-            measured: None,
             unconfirmed: false,
         }
     }
@@ -69,7 +65,6 @@ impl Relay {
             self.vitals.ill(Part::Relay, "database: no session that others could see".into());
             return Ok(Progress::Idle(self.leases.due_in()));
         }
-        self.measure().await?;
         // Also with nothing to publish, so that the first event does not wait for a handshake and
         // the health check knows.
         if !self.connect().await {
@@ -114,6 +109,7 @@ impl Relay {
         Ok(Progress::Idle(until.clamp(Duration::from_millis(10), longest)))
     }
 
+    #[expect(clippy::disallowed_methods, reason = "this is the relay that the ban points to")]
     async fn connect(&mut self) -> bool {
         self.publisher.take_if(|publisher| !publisher.connected());
         if self.publisher.is_none() {
@@ -135,24 +131,24 @@ impl Relay {
     /// one before is confirmed. False when some fate is unknown.
     async fn publish(&mut self, rows: Vec<Row>) -> Result<bool, sqlx::Error> {
         let mut rest = rows;
-        let mut held: HashSet<String> = HashSet::new();
+        let mut fates = Fates::default();
         while !rest.is_empty() {
-            let (wave, later) = next_wave(rest, &held);
+            let (wave, later) = next_wave(rest, &fates.held);
             rest = later;
             if wave.is_empty() || !self.leases.hold() {
                 break;
             }
-            let fates = self.send(&wave).await;
-            let known = !fates.contains(&Fate::Unknown);
-            let failed = self.settle(&wave, &fates).await?;
-            held.extend(failed);
-            if !known {
-                return Ok(false);
+            let sent = self.send(&wave).await;
+            fates.take(&wave, &sent, self.pool.clock().now());
+            if fates.unknown {
+                break;
             }
         }
-        Ok(true)
+        self.settle(&fates).await?;
+        Ok(!fates.unknown)
     }
 
+    #[expect(clippy::disallowed_methods, reason = "this is the relay that the ban points to")]
     async fn send(&mut self, wave: &[Row]) -> Vec<Fate> {
         let Some(publisher) = self.publisher.as_mut() else {
             return vec![Fate::Unknown; wave.len()];
@@ -189,58 +185,55 @@ impl Relay {
         fates
     }
 
-    /// Stores what became of a wave, in one statement per outcome; returns the aggregates that
-    /// have to wait.
-    async fn settle(&mut self, wave: &[Row], fates: &[Fate]) -> Result<Vec<String>, sqlx::Error> {
-        let now = self.pool.clock().now();
-        let mut confirmed = Vec::with_capacity(wave.len());
-        let mut refused = Vec::new();
-        let mut waiting = Vec::new();
+    /// Stores what became of a batch, in one statement per outcome.
+    async fn settle(&mut self, fates: &Fates) -> Result<(), sqlx::Error> {
+        if !fates.confirmed.is_empty() {
+            let now = self.pool.clock().now();
+            outbox::mark_published(self.pool.pg(), &fates.confirmed, now).await?;
+        }
+        if !fates.refused.is_empty() {
+            self.pool.set_some_wait(true);
+            outbox::mark_refused(self.pool.pg(), &fates.refused).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What became of a batch.
+#[derive(Default)]
+struct Fates {
+    confirmed: Vec<i64>,
+    refused: Vec<Refused>,
+    /// Aggregates whose later events have to wait.
+    held: HashSet<String>,
+    /// Whether nobody knows of some.
+    unknown: bool,
+}
+
+impl Fates {
+    fn take(&mut self, wave: &[Row], fates: &[Fate], now: DateTime<Utc>) {
         let mut new = HashMap::new();
         for (row, fate) in wave.iter().zip(fates) {
             counter!("outbox_publish_total", "fate" => fate_name(fate)).increment(1);
             match fate {
                 Fate::Confirmed => {
-                    let took = now.signed_duration_since(row.created_at).to_std();
+                    let took = now.signed_duration_since(row.due_at).to_std();
                     histogram!("commit_to_confirm_seconds").record(took.unwrap_or_default());
-                    confirmed.push(row.seq);
+                    self.confirmed.push(row.seq);
                     continue;
                 }
                 // Time that the broker is away spends no attempt.
-                Fate::Unknown => {}
-                Fate::Unroutable | Fate::Refused => refused.push(refusal(row, fate, now)),
+                Fate::Unknown => self.unknown = true,
+                Fate::Unroutable | Fate::Refused => self.refused.push(refusal(row, fate, now)),
             }
             if row.attempts == 0 && *fate != Fate::Unknown {
                 *new.entry((&*row.event_type, fate_name(fate))).or_insert(0_u32) += 1;
             }
-            waiting.push(row.subject.clone());
+            self.held.insert(row.subject.clone());
         }
         for ((r#type, fate), events) in new {
             tracing::warn!(r#type, fate, events, "events wait");
         }
-        if !confirmed.is_empty() {
-            outbox::mark_published(self.pool.pg(), &confirmed, now).await?;
-        }
-        if !refused.is_empty() {
-            self.pool.set_some_wait(true);
-            outbox::mark_refused(self.pool.pg(), &refused).await?;
-        }
-        Ok(waiting)
-    }
-
-    async fn measure(&mut self) -> Result<(), sqlx::Error> {
-        if self.measured.is_some_and(|last| last.elapsed() < MEASURE) {
-            return Ok(());
-        }
-        self.measured = Some(Instant::now());
-        let now = self.pool.clock().now();
-        let backlog = outbox::backlog(self.pool.pg(), now).await?;
-        let age = backlog.oldest.map_or(TimeDelta::zero(), |oldest| now - oldest);
-        gauge!("outbox_pending").set(backlog.pending as f64);
-        gauge!("outbox_oldest_age_seconds").set(age.as_seconds_f64().max(0.0));
-        gauge!("outbox_stuck").set(backlog.stuck as f64);
-        self.pool.set_some_wait(true);
-        Ok(())
     }
 }
 
@@ -274,7 +267,7 @@ fn publish_span(pool: &Pool, row: &Row, now: DateTime<Utc>) -> Context {
         subject: &row.subject,
         correlation_id: row.correlation_id.to_string(),
     };
-    let waited = now.signed_duration_since(row.created_at).to_std().unwrap_or_default();
+    let waited = now.signed_duration_since(row.due_at).to_std().unwrap_or_default();
     trace::publish(pool.tracer(), &creation, about, waited)
 }
 
@@ -331,6 +324,7 @@ mod tests {
             traceparent: None,
             tracestate: None,
             created_at: DateTime::UNIX_EPOCH,
+            due_at: DateTime::UNIX_EPOCH,
             attempts: 0,
         }
     }
