@@ -6,6 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::partition::{Partitions, share_of};
 use crate::pool::{Instance, Pool};
+use crate::presence;
 
 /// How long a lease holds without being renewed. A process that died is found out at once by its
 /// session lock; this bounds how long one that hangs can hold up its partitions.
@@ -60,7 +61,7 @@ impl Leases {
             return Ok(self.owned);
         }
         let age = self.renewed.map(|at| at.elapsed());
-        if age.is_none_or(|age| age >= self.due_in()) {
+        if self.pool.take_leases_changed() || age.is_none_or(|age| age >= self.due_in()) {
             let begun = Instant::now();
             let renewed = self.renew().await;
             self.owned = *renewed.as_ref().unwrap_or(&Partitions::default());
@@ -127,20 +128,25 @@ impl Leases {
         Ok((leases, live))
     }
 
-    /// Frees what is held, so that another replica goes on at once.
+    /// Frees what is held and says so, so that another replica goes on at once.
     pub(crate) async fn release(&mut self) {
-        let freed = sqlx::query!(
+        self.owned = Partitions::default();
+        self.renewed = None;
+        self.pool.set_owned(self.owned);
+        if let Err(error) = self.hand_back().await {
+            tracing::debug!(%error, "leases were not handed back; they run out by themselves");
+        }
+    }
+
+    async fn hand_back(&self) -> Result<(), sqlx::Error> {
+        sqlx::query!(
             "update messaging.partition_lease set owner = null, expires_at = '-infinity'
             where owner = $1",
             self.pool.instance().number(),
         )
         .execute(self.pool.pg())
-        .await;
-        if let Err(error) = freed {
-            tracing::debug!(%error, "leases were not handed back; they run out by themselves");
-        }
-        self.owned = Partitions::default();
-        self.renewed = None;
+        .await?;
+        presence::tell(&self.pool, presence::LEASES_CHANGED).await
     }
 }
 

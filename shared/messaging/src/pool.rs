@@ -1,7 +1,7 @@
 //! A service's database together with who publishes from it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::TimeDelta;
 use envelope::signature::Signer;
@@ -29,6 +29,10 @@ struct Inner {
     wake_others: Signal,
     owned: AtomicU32,
     absent: AtomicBool,
+    /// Others may have changed who holds what.
+    leases_changed: AtomicBool,
+    /// Given when this process shows itself to the others again.
+    present: Mutex<Vec<Signal>>,
     some_wait: AtomicBool,
     answers_kept_ms: AtomicI64,
 }
@@ -75,6 +79,8 @@ impl Pool {
             wake_others: Signal::new(),
             owned: AtomicU32::new(0),
             absent: AtomicBool::new(false),
+            leases_changed: AtomicBool::new(false),
+            present: Mutex::default(),
             some_wait: AtomicBool::new(true),
             answers_kept_ms: AtomicI64::new(answers::USUALLY_KEPT.num_milliseconds()),
         }))
@@ -128,6 +134,27 @@ impl Pool {
     pub(crate) fn set_absent(&self, absent: bool) {
         self.0.absent.store(absent, Ordering::Release);
         self.0.outbox_written.notify();
+        if !absent {
+            let signals = self.0.present.lock().unwrap_or_else(PoisonError::into_inner);
+            signals.iter().for_each(Signal::notify);
+        }
+    }
+
+    /// From now on `signal` is given whenever this process shows itself to the others again.
+    pub(crate) fn tell_when_present(&self, signal: &Signal) {
+        let mut signals = self.0.present.lock().unwrap_or_else(PoisonError::into_inner);
+        signals.push(signal.clone());
+    }
+
+    /// Another process has handed something back, or has come: look at the leases now.
+    pub(crate) fn leases_changed(&self) {
+        self.0.leases_changed.store(true, Ordering::Release);
+        self.0.outbox_written.notify();
+    }
+
+    /// Whether the leases are to be looked at before their time; asking resets it.
+    pub(crate) fn take_leases_changed(&self) -> bool {
+        self.0.leases_changed.swap(false, Ordering::AcqRel)
     }
 
     /// Whether some row may be waiting for its time, which is worth a query when idle.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use sqlx::postgres::{PgListener, PgPoolOptions};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::pool::Pool;
@@ -19,6 +20,19 @@ const CHANNEL: &str = "messaging_outbox";
 const CONNECT: Duration = Duration::from_secs(2);
 /// Commits within this time of each other share one notification.
 const DEBOUNCE: Duration = Duration::from_millis(5);
+
+/// What the others are told: that there is something to publish, or that leases changed hands.
+const WRITTEN: &str = "";
+pub(crate) const LEASES_CHANGED: &str = "leases";
+/// A session that is quiet for so long is asked whether it is still there: a peer that vanished
+/// without a word ends no connection by itself.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// Tells the relays of all processes on this database.
+pub(crate) async fn tell(pool: &Pool, what: &str) -> Result<(), sqlx::Error> {
+    sqlx::query("select pg_notify($1, $2)").bind(CHANNEL).bind(what).execute(pool.pg()).await?;
+    Ok(())
+}
 
 /// Holds the session lock and the subscription to wake-ups.
 ///
@@ -81,11 +95,23 @@ impl Presence {
         listener.listen(CHANNEL).await?;
         backoff.reset();
         self.pool.set_absent(false);
-        while listener.try_recv().await?.is_some() {
-            self.pool.set_some_wait(true);
-            self.pool.outbox_written().notify();
+        loop {
+            match timeout(QUIET, listener.try_recv()).await {
+                Ok(told) => match told? {
+                    Some(told) if told.payload() == LEASES_CHANGED => self.pool.leases_changed(),
+                    Some(_) => {
+                        self.pool.set_some_wait(true);
+                        self.pool.outbox_written().notify();
+                    }
+                    None => return Ok(()),
+                },
+                Err(_) => {
+                    let asked = sqlx::query("select").execute(&mut listener);
+                    let silent = |_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
+                    timeout(CONNECT, asked).await.map_err(silent)??;
+                }
+            }
         }
-        Ok(())
     }
 
     /// Tells the other replicas of rows that are theirs to publish. In a statement of its own: a
@@ -93,8 +119,7 @@ impl Presence {
     async fn wake_others(&self) {
         loop {
             self.pool.wake_others().wait().await;
-            let told =
-                sqlx::query("select pg_notify($1, '')").bind(CHANNEL).execute(self.pool.pg()).await;
+            let told = tell(&self.pool, WRITTEN).await;
             if let Err(error) = told {
                 tracing::debug!(%error, "wake-up not sent; the other relays will poll");
             }

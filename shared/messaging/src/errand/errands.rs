@@ -22,7 +22,7 @@ pub(super) struct Ended {
 
 /// Runs errands, several at a time: one that the other side keeps waiting holds up no other.
 pub struct Errands<E: Errand> {
-    errand: Arc<E>,
+    pub(super) errand: Arc<E>,
     settings: Settings,
     /// Tasks of their own: a transaction that nobody drives would keep its connection from the rest.
     pub(super) in_flight: JoinSet<Ended>,
@@ -30,6 +30,7 @@ pub struct Errands<E: Errand> {
     database_away: Backoff,
     /// When to look for what is due while calls are under way.
     look_at: Instant,
+    stop: CancellationToken,
 }
 
 impl<E: Errand> Errands<E> {
@@ -38,12 +39,15 @@ impl<E: Errand> Errands<E> {
         let settings = errand.settings();
         let (errand, in_flight) = (Arc::new(errand), JoinSet::new());
         let (breaker, database_away) = (Breaker::new(settings.name), database_away());
-        Self { errand, settings, in_flight, breaker, database_away, look_at: Instant::now() }
+        let (look_at, stop) = (Instant::now(), CancellationToken::new());
+        Self { errand, settings, in_flight, breaker, database_away, look_at, stop }
     }
 
     /// Runs until `stop`, woken by [`Errand::wanted`], and drains.
-    pub async fn run(self, stop: CancellationToken) {
+    pub async fn run(mut self, stop: CancellationToken) {
         let wanted = self.errand.wanted().clone();
+        self.errand.pool().tell_when_present(&wanted);
+        self.stop = stop.clone();
         repeat(self, wanted, stop).await;
     }
 
@@ -54,6 +58,10 @@ impl<E: Errand> Errands<E> {
             return left;
         }
         let (in_flight, poll) = (self.in_flight.len(), self.settings.poll);
+        if self.errand.pool().is_absent() {
+            // What we leased now, others would take for that of a dead process. Our return wakes us.
+            return poll;
+        }
         let free = self.settings.most_in_flight.saturating_sub(in_flight);
         let room = self.breaker.room(free, in_flight);
         if room == 0 {
@@ -109,6 +117,7 @@ impl<E: Errand> Step for Errands<E> {
         tokio::select! {
             Some(ended) = self.in_flight.join_next() => self.note(ended),
             () = self.errand.wanted().wait() => self.look_at = Instant::now(),
+            () = self.stop.cancelled() => {}
             () = tokio::time::sleep(pause) => {}
         }
         Progress::More

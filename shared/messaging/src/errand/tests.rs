@@ -135,3 +135,18 @@ async fn a_call_that_outlasts_the_end_of_the_process_is_left() {
     errands.close().await;
     assert!(errands.in_flight.join_next().await.is_some_and(|ended| ended.is_err()));
 }
+
+/// Others could not see that we live, and would make the same call at once.
+#[tokio::test]
+async fn nothing_is_leased_while_others_cannot_see_this_process() {
+    let (mut errands, world, wanted) = errands(due(1));
+    let pool = errands.errand.pool().clone();
+    pool.tell_when_present(&wanted);
+    pool.set_absent(true);
+    assert!(matches!(errands.step().await, Progress::Idle(_)));
+    assert!(world.asked_for.lock().unwrap().is_empty());
+    pool.set_absent(false);
+    wanted.wait().await;
+    errands.step().await;
+    assert_eq!(*world.asked_for.lock().unwrap(), [3]);
+}
