@@ -15,7 +15,7 @@ use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use messaging::{Cause, Pool, Tx};
 use opentelemetry::Context;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sqlx::AssertSqlSafe;
 use testkit::Database;
 use tower::ServiceExt as _;
@@ -74,8 +74,8 @@ impl Archive {
     pub async fn open() -> Self {
         let database = Database::new("audit").await;
         let pool = replica(database.pool());
-        let (queries, event_keys) = (Queries::new(pool.clone()), json!({}));
-        let app = App { pool: pool.clone(), queries, event_keys };
+        let queries = Queries::new(pool.clone());
+        let app = App { pool: pool.clone(), queries };
         let router = Api::new(routes(app)).into_router();
         Self { database, pool, router }
     }

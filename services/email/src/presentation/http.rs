@@ -15,10 +15,7 @@ use crate::domain::email::masked;
 
 /// All routes.
 pub fn routes(app: App) -> Router {
-    Router::new()
-        .route("/emails", get(get_emails))
-        .route("/.well-known/event-keys", get(get_event_keys))
-        .with_state(app)
+    Router::new().route("/emails", get(get_emails)).with_state(app)
 }
 
 /// Which mails.
@@ -66,8 +63,4 @@ async fn get_emails(
 ) -> Result<Json<EmailsBody>, Problem> {
     let emails = app.queries.emails(filter.order_id).await.map_err(Problem::unavailable)?;
     Ok(Json(EmailsBody { emails: emails.into_iter().map(EmailBody::from).collect() }))
-}
-
-async fn get_event_keys(State(app): State<App>) -> Json<serde_json::Value> {
-    Json(app.event_keys)
 }

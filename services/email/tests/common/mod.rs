@@ -19,7 +19,7 @@ use messaging::step::{Progress, Step as _, repeat};
 use messaging::{Cause, Handler, Message, Pool, Presence, Received, Tx};
 use opentelemetry::Context;
 use opentelemetry::trace::{TraceContextExt as _, Tracer as _};
-use serde_json::{Value, json};
+use serde_json::Value;
 use sqlx::Row as _;
 use testkit::smtp::{FaultSwitch, Mail, Mailbox, SmtpServer};
 use testkit::{Database, free_port};
@@ -141,6 +141,15 @@ impl World {
         row.map_or(Value::Null, |row| row.get(0))
     }
 
+    /// Whether a mail was stored as sent before that lease of it had run out by itself.
+    pub async fn sent_within(&self, order_id: Uuid, template: &str, lease_until: &Value) -> bool {
+        let sql = "select sent_at < $3::text::timestamptz from emails
+            where order_id = $1 and template = $2";
+        let row =
+            sqlx::query(sql).bind(order_id).bind(template).bind(lease_until.as_str().unwrap());
+        row.fetch_one(&self.database.pool()).await.unwrap().get(0)
+    }
+
     pub async fn becomes(&self, order_id: Uuid, template: &str, status: &str) -> Value {
         testkit::eventually(SOON, || async {
             let email = self.email(order_id, template).await;
@@ -172,7 +181,7 @@ fn replica(database: &Database, server: SocketAddr) -> Replica {
     let pool = Pool::new(pg, identity, signer, Clock::system());
     let server = ServerAddress { host: server.ip().to_string(), port: server.port() };
     let from = "Tidings <shop@tidings.example>".parse().unwrap();
-    let app = App::new(pool, server, from, json!({ "keys": [] }));
+    let app = App::new(pool, server, from);
     Replica { delivery: Delivery::new(app.clone()), app }
 }
 

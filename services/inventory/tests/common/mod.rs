@@ -19,7 +19,7 @@ use inventory::presentation::http::routes;
 use inventory::{App, store};
 use messaging::{Cause, Pool, Tx};
 use opentelemetry::Context;
-use serde_json::{Value, json};
+use serde_json::Value;
 use testkit::Database;
 use tower::ServiceExt as _;
 use uuid::Uuid;
@@ -42,9 +42,8 @@ impl Warehouse {
         let database = Database::new("inventory").await;
         let identity = Identity::new("shop", "test", "inventory");
         let signer = Signer::from_seed("inventory-1", [2; 32]);
-        let event_keys = json!({ "keys": [signer.public_for(&identity)] });
         let pool = Pool::new(database.pool(), identity, signer, Clock::system());
-        let app = App { pool: pool.clone(), queries: Queries::new(pool.clone()), event_keys };
+        let app = App { pool: pool.clone(), queries: Queries::new(pool.clone()) };
         let router = Api::new(routes(app)).into_router();
         Self { database, pool, router }
     }

@@ -1,8 +1,15 @@
 //! An order service on a database of its own, asked over its own router.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod clock;
+
+use std::time::Duration;
+
+use axum::Router;
 use axum::body::Body;
 use chassis::http::Api;
+use chassis::telemetry::{self, TelemetryConfig};
+use chrono::TimeDelta;
 use envelope::signature::Signer;
 use envelope::{Clock, Identity};
 use http::{Method, Request, Response, StatusCode};
@@ -11,18 +18,25 @@ use messaging::{Cause, Pool, Tx};
 use opentelemetry::Context;
 use order::application::follow_product::follow_product;
 use order::application::ports::{Product, ProductChange};
+use order::application::settle_order::{Verdict, settle_order};
 use order::infrastructure::Queries;
 use order::presentation::http::routes;
 use order::{App, store};
 use serde_json::{Value, json};
-use testkit::Database;
+use sqlx::PgPool;
+use testkit::{Database, eventually};
 use tower::ServiceExt as _;
 use uuid::Uuid;
+
+/// Longer than anything here may take, however busy the machine.
+pub const SOON: Duration = Duration::from_secs(30);
+pub const CUSTOMER: &str = "0192f3a0-0000-7000-8000-000000000001";
 
 pub struct Shop {
     pub database: Database,
     pub pool: Pool,
-    router: axum::Router,
+    pub app: App,
+    router: Router,
 }
 
 pub struct Answer {
@@ -34,14 +48,16 @@ pub struct Answer {
 
 impl Shop {
     pub async fn open() -> Self {
+        Self::at(Clock::system()).await
+    }
+
+    /// A service that takes its time from `clock`.
+    pub async fn at(clock: Clock) -> Self {
+        telemetry::init("order", &TelemetryConfig::default()).unwrap();
         let database = Database::new("order").await;
-        let identity = Identity::new("shop", "test", "order");
-        let signer = Signer::from_seed("order-1", [1; 32]);
-        let pool = Pool::new(database.pool(), identity, signer, Clock::system());
-        let (queries, event_keys) = (Queries::new(pool.clone()), json!({}));
-        let app = App { pool: pool.clone(), queries, event_keys };
-        let router = Api::new(routes(app)).into_router();
-        Self { database, pool, router }
+        let app = process(database.pool(), clock);
+        let router = router(app.clone());
+        Self { database, pool: app.pool.clone(), app, router }
     }
 
     pub async fn tx(&self) -> Tx {
@@ -61,15 +77,64 @@ impl Shop {
     }
 
     pub async fn ask(&self, request: Request<Body>) -> Answer {
-        let response: Response<Body> = self.router.clone().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let bytes = body.collect().await.unwrap().to_bytes().to_vec();
-        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Answer { status: parts.status, headers: parts.headers, bytes, body }
+        ask(&self.router, request).await
     }
 
     pub async fn get(&self, path: &str) -> Answer {
         self.ask(Request::builder().uri(path).body(Body::empty()).unwrap()).await
+    }
+
+    pub async fn post(&self, path: &str) -> Answer {
+        self.ask(Request::post(path).body(Body::empty()).unwrap()).await
+    }
+
+    /// Places an order for one piece of `A`, which is sold already.
+    pub async fn place(&self) -> Uuid {
+        let key = self.pool.new_id().to_string();
+        let answer = self.post_order(&key, &basket(&[("A", 1)])).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.body);
+        answer.body["order_id"].as_str().unwrap().parse().unwrap()
+    }
+
+    pub async fn settle(&self, id: Uuid, verdict: Verdict) {
+        let mut tx = self.tx().await;
+        let now = tx.now();
+        settle_order(&mut store(&mut tx), id, verdict, now).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    pub async fn cancel(&self, id: Uuid) -> Answer {
+        self.post(&format!("/orders/{id}/cancel")).await
+    }
+
+    /// Waits until `count` connections to the database wait for a lock.
+    pub async fn wait_for_waiters(&self, count: i64) {
+        let look = || async {
+            let sql = "select count(*) from pg_stat_activity
+                where datname = current_database() and wait_event_type = 'Lock'";
+            let waiting: i64 = sqlx::query_scalar(sql).fetch_one(self.pool.pg()).await.unwrap();
+            if waiting == count { Ok(()) } else { Err(format!("{waiting} wait")) }
+        };
+        eventually(SOON, look).await;
+    }
+
+    /// The envelopes of an order's events, by version.
+    pub async fn events(&self, id: Uuid) -> Vec<Value> {
+        let sql = "select body from messaging.outbox where subject = $1 order by aggversion";
+        let query = sqlx::query_scalar(sql).bind(format!("order/{id}"));
+        let bodies: Vec<Vec<u8>> = query.fetch_all(self.pool.pg()).await.unwrap();
+        bodies.iter().map(|body| serde_json::from_slice(body).unwrap()).collect()
+    }
+
+    /// The types and versions of an order's events, by version.
+    pub async fn types(&self, id: Uuid) -> Vec<(String, i64)> {
+        let events = self.events(id).await.into_iter();
+        events
+            .map(|event| {
+                let name = event["type"].as_str().unwrap();
+                (name.replace("shop.order.", ""), event["aggversion"].as_i64().unwrap())
+            })
+            .collect()
     }
 
     pub async fn post_order(&self, key: &str, body: &Value) -> Answer {
@@ -104,9 +169,35 @@ impl Shop {
     }
 }
 
+/// A process of the service.
+pub fn process(pg: PgPool, clock: Clock) -> App {
+    let identity = Identity::new("shop", "test", "order");
+    let signer = Signer::from_seed("order-1", [1; 32]);
+    let pool = Pool::new(pg, identity, signer, clock);
+    let queries = Queries::new(pool.clone());
+    App { pool, queries, order_deadline: TimeDelta::minutes(15) }
+}
+
+pub fn router(app: App) -> Router {
+    Api::new(routes(app)).into_router()
+}
+
+pub async fn ask(router: &Router, request: Request<Body>) -> Answer {
+    let response: Response<Body> = router.clone().oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let bytes = body.collect().await.unwrap().to_bytes().to_vec();
+    let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+    Answer { status: parts.status, headers: parts.headers, bytes, body }
+}
+
 pub fn basket(lines: &[(&str, u32)]) -> Value {
     let lines: Vec<Value> =
         lines.iter().map(|(sku, quantity)| json!({"sku": sku, "quantity": quantity})).collect();
-    json!({"customer_id": "0192f3a0-0000-7000-8000-000000000001",
+    json!({"customer_id": CUSTOMER,
         "customer_email": "a@example.com", "lines": lines, "payment_method": "pm_ok"})
+}
+
+/// Events as [`Shop::types`] gives them.
+pub fn versions(types: &[&str]) -> Vec<(String, i64)> {
+    types.iter().map(|name| format!("{name}.v1")).zip(1..).collect()
 }

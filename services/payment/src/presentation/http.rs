@@ -13,10 +13,7 @@ use crate::application::views::PaymentView;
 
 /// All routes.
 pub fn routes(app: App) -> Router {
-    Router::new()
-        .route("/payments/{order_id}", get(get_payment))
-        .route("/.well-known/event-keys", get(get_event_keys))
-        .with_state(app)
+    Router::new().route("/payments/{order_id}", get(get_payment)).with_state(app)
 }
 
 /// A payment, as a client sees it.
@@ -49,8 +46,4 @@ async fn get_payment(
 ) -> Result<Json<PaymentBody>, Problem> {
     let payment = app.queries.payment(order_id).await.map_err(Problem::unavailable)?;
     payment.map(|view| Json(view.into())).ok_or_else(Problem::not_found)
-}
-
-async fn get_event_keys(State(app): State<App>) -> Json<serde_json::Value> {
-    Json(app.event_keys)
 }

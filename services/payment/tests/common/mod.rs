@@ -19,7 +19,7 @@ use opentelemetry::trace::{TraceContextExt as _, Tracer as _};
 use payment::App;
 use payment::presentation::messages::Payment;
 use payment::presentation::settlement::Settlement;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sqlx::Row as _;
 use testkit::gateway::{Gateway, GatewayOptions};
 use testkit::{Database, free_port};
@@ -159,6 +159,13 @@ impl World {
         self.payment(order_id).await["status"].as_str().unwrap_or("unknown").to_owned()
     }
 
+    /// Whether a payment was last changed before that lease of it had run out by itself.
+    pub async fn changed_within(&self, order_id: Uuid, lease_until: &Value) -> bool {
+        let sql = "select updated_at < $2::text::timestamptz from payments where order_id = $1";
+        let row = sqlx::query(sql).bind(order_id).bind(lease_until.as_str().unwrap());
+        row.fetch_one(&self.database.pool()).await.unwrap().get(0)
+    }
+
     pub async fn becomes(&self, order_id: Uuid, status: &str) {
         testkit::eventually(SOON, || async {
             let payment = self.payment(order_id).await;
@@ -210,20 +217,23 @@ fn replica(database: &Database, gateway: SocketAddr) -> Replica {
     // Connections of its own, which end with it.
     let pg = messaging::connect_lazily(database.url(), "payment", 5).unwrap();
     let pool = Pool::new(pg, identity, signer, Clock::system());
-    let app = App::new(pool, &format!("http://{gateway}"), json!({ "keys": [] })).unwrap();
+    let app = App::new(pool, &format!("http://{gateway}")).unwrap();
     Replica { settlement: Settlement::new(app.clone()), app }
 }
 
 impl Replica {
-    /// Steps until there is nothing left to do now, waiting out the pauses between attempts.
-    pub async fn settle_all(&mut self) {
+    /// Steps until there is nothing left to do now, waiting out the pauses between attempts. Returns
+    /// how long these were, all together.
+    pub async fn settle_all(&mut self) -> Duration {
+        let mut waited = Duration::ZERO;
         loop {
             match self.settlement.step().await {
                 Progress::More => {}
                 Progress::Idle(pause) if pause < Duration::from_secs(5) => {
                     tokio::time::sleep(pause).await;
+                    waited += pause;
                 }
-                Progress::Idle(_) => return,
+                Progress::Idle(_) => return waited,
             }
         }
     }

@@ -1,0 +1,236 @@
+//! A service put together: what the chassis gives (process, HTTP, telemetry, health) and what the
+//! messaging kit gives (database, broker, keys), in the one way that all services of the shop share.
+//! Neither of the two knows the other; a service that wants it otherwise composes them itself.
+//!
+//! ```no_run
+//! use std::process::ExitCode;
+//!
+//! use axum::Router;
+//! use chassis::config::{ConfigError, Reader, ServiceConfig, Source};
+//! use chassis::http::Api;
+//! use host::Host;
+//! use messaging::Handlers;
+//!
+//! fn config(source: Source) -> Result<ServiceConfig, ConfigError> {
+//!     let mut read = Reader::new(source);
+//!     let service = ServiceConfig::read(&mut read, 8090);
+//!     read.finish(|| service)
+//! }
+//!
+//! async fn serve(config: ServiceConfig) -> anyhow::Result<ExitCode> {
+//!     let host = Host::open("lamps", config)?;
+//!     let _pool = host.pool(); // for the service's own stores
+//!     host.handlers(Handlers::new())
+//!         .task("repairs", |stop| async move { stop.cancelled().await })
+//!         .serve(Api::new(Router::new()))
+//!         .await
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> ExitCode {
+//!     host::run("lamps", config(Source::process()), serve).await
+//! }
+//! ```
+
+use std::future::Future;
+use std::pin::Pin;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, ensure};
+use axum::routing::get;
+use axum::{Json, Router};
+use chassis::config::{ConfigError, ServiceConfig};
+use chassis::health::Health;
+use chassis::http::Api;
+use chassis::metrics::{self, Metrics};
+use chassis::service::HttpService;
+use chassis::supervisor::Supervisor;
+use chassis::telemetry::{self, Telemetry};
+use envelope::signature::{KeyDocument, KeyRing, Signed, Signer};
+use envelope::{Clock, Identity};
+use messaging::transport::rabbitmq::RabbitMq;
+use messaging::{Handlers, Messaging, Pool};
+use secrecy::ExposeSecret as _;
+use tokio_util::sync::CancellationToken;
+
+/// The first part of every event type, source, header and metric.
+pub const NAMESPACE: &str = "shop";
+/// Connections to the database: the consumer needs one, the leased tasks and HTTP the rest.
+const CONNECTIONS: u32 = 16;
+
+/// Runs `serve` with the settings, or says what is wrong with them.
+pub async fn run<C, Serve, Serving>(
+    name: &str,
+    config: Result<C, ConfigError>,
+    serve: Serve,
+) -> ExitCode
+where
+    Serve: FnOnce(C) -> Serving,
+    Serving: Future<Output = anyhow::Result<ExitCode>>,
+{
+    match config {
+        Ok(config) => serve(config).await.unwrap_or_else(|error| {
+            eprintln!("{name}: {error:#}");
+            ExitCode::FAILURE
+        }),
+        Err(error) => error.report(),
+    }
+}
+
+type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Start = Box<dyn FnOnce(CancellationToken) -> Work + Send>;
+
+/// A service that is being put together.
+pub struct Host {
+    name: &'static str,
+    config: ServiceConfig,
+    telemetry: Telemetry,
+    metrics: Metrics,
+    pool: Pool,
+    keys: KeyRing,
+    public_keys: KeyDocument,
+    handlers: Handlers,
+    tasks: Vec<(&'static str, Start)>,
+}
+
+impl Host {
+    /// Sets up telemetry, metrics, keys and a pool that connects when it is first used.
+    ///
+    /// # Errors
+    /// When a setting is of the right form and still cannot be used: a signing key that is not the one
+    /// that the others know.
+    pub fn open(name: &'static str, config: ServiceConfig) -> anyhow::Result<Self> {
+        let telemetry = telemetry::init(name, &config.telemetry)?;
+        let metrics = metrics::install(NAMESPACE)?;
+        let identity = Identity::new(NAMESPACE, &config.environment, name);
+        let signing_key = config.signing_key.expose_secret();
+        let signer = Signer::from_base64(&config.signing_key_id, signing_key)?;
+        let keys = KeyRing::from_json(&config.event_keys)?;
+        check_own_key(&signer, &keys, &identity)?;
+        let public_keys = KeyDocument { keys: vec![signer.public_for(&identity)] };
+        let url = config.database_url.expose_secret();
+        let pg = messaging::connect_lazily(url, name, CONNECTIONS)?;
+        let pool = Pool::new(pg, identity, signer, Clock::system());
+        let (handlers, tasks) = (Handlers::new(), Vec::new());
+        Ok(Self { name, config, telemetry, metrics, pool, keys, public_keys, handlers, tasks })
+    }
+
+    /// The service's database, and in whose name it publishes.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// What the service consumes.
+    #[must_use]
+    pub fn handlers(mut self, handlers: Handlers) -> Self {
+        self.handlers = handlers;
+        self
+    }
+
+    /// A task of the service's own, beside HTTP: it runs until its token is cancelled, and drains.
+    #[must_use]
+    pub fn task<F, Fut>(mut self, name: &'static str, run: F) -> Self
+    where
+        F: FnOnce(CancellationToken) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.tasks.push((name, Box::new(move |stop| Box::pin(run(stop)))));
+        self
+    }
+
+    /// Runs all of it until the process is told to stop. Beside `api` stand probes, metrics and the
+    /// service's public keys.
+    ///
+    /// # Errors
+    /// When the address cannot be had.
+    pub async fn serve(self, api: Api) -> anyhow::Result<ExitCode> {
+        let url = self.config.amqp_url.expose_secret();
+        let broker = RabbitMq::new(url, self.name, NAMESPACE);
+        let messaging = Messaging::new(self.pool.clone(), broker, self.keys, self.handlers);
+
+        let health = Health::new();
+        let (database, kit) = (self.pool.clone(), messaging.vitals());
+        health.check("postgres", move || messaging::ping(database.clone()));
+        health.check("rabbitmq", move || std::future::ready(kit.check()));
+        let api = api.untraced(published(self.public_keys));
+        let http = HttpService::bind(self.config.http_addr, api, &health, &self.metrics).await?;
+
+        // The relay stops last, so that what a handler or a task still commits leaves the house.
+        let mut supervisor = Supervisor::new(self.config.shutdown_grace);
+        for task in messaging.tasks() {
+            supervisor = supervisor.task(task.name, task.run).phase();
+        }
+        for (name, run) in self.tasks {
+            supervisor = supervisor.task(name, |stop| async move {
+                run(stop).await;
+                Ok(())
+            });
+        }
+        let outcome = supervisor.task("http", |stop| http.run(stop)).run().await;
+        self.telemetry.shutdown().await;
+        Ok(ExitCode::from(outcome.code()))
+    }
+}
+
+/// A service that signs with another key than the one that the others have would start, and everything
+/// it says would be parked.
+fn check_own_key(signer: &Signer, keys: &KeyRing, identity: &Identity) -> anyhow::Result<()> {
+    let fix = "SIGNING_KEY, SIGNING_KEY_ID and EVENT_KEYS must belong together; `shop keys` makes all three";
+    let body = b"mine";
+    let signature = signer.sign(body);
+    let signed = Signed { body, signature: &signature, kid: signer.kid() };
+    keys.verify(signed).with_context(|| {
+        format!("SIGNING_KEY is not the key that EVENT_KEYS names {}: {fix}", signer.kid())
+    })?;
+    let (source, own) = (identity.source(), format!("{}.", identity.service()));
+    let may = keys.authorise(signer.kid(), &source, &identity.full_type(&own)).is_ok();
+    ensure!(may, "EVENT_KEYS does not let {} sign events of {source}: {fix}", signer.kid());
+    Ok(())
+}
+
+/// Where anybody can get the keys that the service's events are verified with.
+fn published(keys: KeyDocument) -> Router {
+    let keys = std::sync::Arc::new(keys);
+    let answer = move || std::future::ready(Json(keys.clone()));
+    Router::new().route("/.well-known/event-keys", get(answer))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::Request;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    fn ring(signer: &Signer, identity: &Identity) -> KeyRing {
+        KeyRing::new(&KeyDocument { keys: vec![signer.public_for(identity)] }).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_published_key_speaks_for_the_services_own_events_only() {
+        let identity = Identity::new(NAMESPACE, "test", "lamps");
+        let key = Signer::from_seed("lamps-1", [1; 32]).public_for(&identity);
+        let request = Request::get("/.well-known/event-keys").body(Body::empty()).unwrap();
+        let answer = published(KeyDocument { keys: vec![key] }).oneshot(request).await.unwrap();
+        let body = axum::body::to_bytes(answer.into_body(), 4096).await.unwrap();
+        let KeyDocument { keys } = serde_json::from_slice(&body).unwrap();
+        assert_eq!((keys.len(), keys[0].source.as_str()), (1, "urn:shop:test:lamps"));
+        assert_eq!(keys[0].types, ["shop.lamps.*"]);
+    }
+
+    #[test]
+    fn a_key_that_the_others_do_not_have_is_refused_at_the_start() {
+        let identity = Identity::new(NAMESPACE, "test", "lamps");
+        let mine = Signer::from_seed("lamps-1", [1; 32]);
+        let keys = ring(&mine, &identity);
+        assert!(check_own_key(&mine, &keys, &identity).is_ok());
+        let other = Signer::from_seed("lamps-1", [2; 32]);
+        let refused = check_own_key(&other, &keys, &identity).unwrap_err().to_string();
+        assert!(refused.contains("SIGNING_KEY is not the key"), "{refused}");
+        let elsewhere = Identity::new(NAMESPACE, "production", "lamps");
+        let refused = check_own_key(&mine, &keys, &elsewhere).unwrap_err().to_string();
+        assert!(refused.contains("urn:shop:production:lamps"), "{refused}");
+    }
+}
