@@ -69,6 +69,12 @@ pub trait Stock: Send {
         &mut self,
         skus: &[String],
     ) -> impl Future<Output = Result<HashMap<String, i64>, StoreError>> + Send;
+    /// Locks these products, and those that these orders hold or held, until the transaction ends.
+    fn lock_all(
+        &mut self,
+        skus: &[String],
+        order_ids: &[Uuid],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// Sets free pieces aside: all lines or an error.
     fn set_aside(&mut self, lines: &[Line]) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// Frees what was set aside.

@@ -20,6 +20,20 @@ impl Stock for Store<'_> {
         Ok(rows.into_iter().map(|row| (row.sku, row.free)).collect())
     }
 
+    async fn lock_all(&mut self, skus: &[String], order_ids: &[Uuid]) -> Result<(), StoreError> {
+        sqlx::query!(
+            r#"select sku from products
+            where sku = any($1)
+               or sku in (select sku from reservation_lines where order_id = any($2))
+            order by sku for update"#,
+            skus,
+            order_ids,
+        )
+        .fetch_all(self.0.conn())
+        .await?;
+        Ok(())
+    }
+
     async fn set_aside(&mut self, lines: &[Line]) -> Result<(), StoreError> {
         let (skus, quantities) = columns(lines);
         let now = self.0.now();

@@ -1,8 +1,14 @@
 //! What other services tell inventory. The consumer owns the transaction of each message.
 
-use contracts::order::{OrderCancelled, OrderConfirmed, OrderPlaced};
-use messaging::{Handler, HandlerError, HandlerResult, Handlers, Received, Tx};
+use std::sync::Arc;
 
+use contracts::order::{OrderCancelled, OrderConfirmed, OrderPlaced};
+use envelope::Event as _;
+use messaging::{
+    ChunkHandler, Handler, HandlerError, HandlerResult, Handlers, Message, Received, Tx,
+};
+
+use crate::application::lock_stock::{Orders, lock_stock};
 use crate::application::ports::StoreError;
 use crate::application::release_stock::{ReleaseStockError, release_stock};
 use crate::application::reserve_stock::{ReserveStock, ReserveStockError, reserve_stock};
@@ -17,6 +23,42 @@ pub fn handlers() -> Handlers {
         .on::<OrderPlaced>(Reserving)
         .on::<OrderConfirmed>(Shipping)
         .on::<OrderCancelled>(Releasing)
+        .on_chunk(Locking)
+}
+
+/// Locks the products of all orders in a transaction.
+struct Locking;
+
+impl ChunkHandler for Locking {
+    async fn before_chunk(&self, tx: &mut Tx, messages: &[Arc<Message>]) -> HandlerResult {
+        // Of one alone, its handler locks what it needs in the same order.
+        if messages.len() < 2 {
+            return Ok(());
+        }
+        let mut orders = Orders::default();
+        for message in messages {
+            match message.short_type.as_str() {
+                OrderPlaced::TYPE => {
+                    let placed = message.envelope.data::<OrderPlaced>().map_err(permanent)?;
+                    orders.skus.extend(placed.lines.into_iter().map(|line| line.sku));
+                }
+                OrderConfirmed::TYPE => {
+                    let confirmed = message.envelope.data::<OrderConfirmed>().map_err(permanent)?;
+                    orders.known.push(confirmed.order_id);
+                }
+                OrderCancelled::TYPE => {
+                    let cancelled = message.envelope.data::<OrderCancelled>().map_err(permanent)?;
+                    orders.known.push(cancelled.order_id);
+                }
+                _ => {}
+            }
+        }
+        Ok(lock_stock(&mut store(tx), &orders).await?)
+    }
+}
+
+fn permanent(error: impl Into<anyhow::Error>) -> HandlerError {
+    HandlerError::Permanent(error.into())
 }
 
 /// Sets goods aside.
