@@ -259,14 +259,6 @@ async fn a_reservation_can_be_looked_at() {
 }
 
 #[tokio::test]
-async fn the_public_key_speaks_for_inventorys_events_only() {
-    let here = Warehouse::open().await;
-    let keys = here.get("/.well-known/event-keys").await.body;
-    assert_eq!(keys["keys"][0]["source"], "urn:shop:test:inventory");
-    assert_eq!(keys["keys"][0]["types"], json!(["shop.inventory.*"]));
-}
-
-#[tokio::test]
 async fn a_database_that_is_away_is_503_with_retry_after() {
     let here = Warehouse::open().await;
     here.pool.pg().close().await;

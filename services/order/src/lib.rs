@@ -12,19 +12,14 @@ pub mod presentation;
 use std::process::ExitCode;
 
 use chassis::config::Source;
-use chassis::health::Health;
 use chassis::http::Api;
-use chassis::service::HttpService;
-use chassis::supervisor::Supervisor;
-use chassis::{metrics, telemetry};
-use envelope::signature::{KeyRing, Signer};
-use envelope::{Clock, Identity};
-use messaging::transport::rabbitmq::RabbitMq;
-use messaging::{Messaging, Pool, Tx};
-use secrecy::ExposeSecret as _;
+use chrono::TimeDelta;
+use host::Host;
+use messaging::{Pool, Tx};
 
 use config::Config;
 use infrastructure::{Queries, Store};
+use presentation::deadlines::Deadlines;
 use presentation::{http, messages};
 
 /// The service's name: in its queue, its database, its events' source.
@@ -41,8 +36,8 @@ pub struct App {
     pub pool: Pool,
     /// Reads.
     pub queries: Queries,
-    /// The public keys that this service signs with, as it serves them.
-    pub event_keys: serde_json::Value,
+    /// How long an order may be pending.
+    pub order_deadline: TimeDelta,
 }
 
 /// The stores, on a transaction.
@@ -57,43 +52,16 @@ pub fn bindings() -> Vec<String> {
 
 /// Runs the service until it is told to stop.
 pub async fn run(source: Source) -> ExitCode {
-    match Config::read(source) {
-        Ok(config) => serve(config).await.unwrap_or_else(|error| {
-            eprintln!("{NAME}: {error:#}");
-            ExitCode::FAILURE
-        }),
-        Err(error) => error.report(),
-    }
+    host::run(NAME, Config::read(source), serve).await
 }
 
-async fn serve(Config { service }: Config) -> anyhow::Result<ExitCode> {
-    let telemetry = telemetry::init(NAME, &service.telemetry)?;
-    let metrics = metrics::install("shop")?;
-    let identity = Identity::new("shop", &service.environment, NAME);
-    let signing_key = service.signing_key.expose_secret();
-    let signer = Signer::from_base64(&service.signing_key_id, signing_key)?;
-    let event_keys = serde_json::json!({ "keys": [signer.public_for(&identity)] });
-    let pg = messaging::connect_lazily(service.database_url.expose_secret(), NAME, 16)?;
-    let pool = Pool::new(pg, identity, signer, Clock::system());
-    let broker = RabbitMq::new(service.amqp_url.expose_secret(), NAME, "shop");
-    let keys = KeyRing::from_json(&service.event_keys)?;
-    let messaging = Messaging::new(pool.clone(), broker, keys, messages::handlers());
-
-    let health = Health::new();
-    let (database, kit) = (pool.clone(), messaging.vitals());
-    health.check("postgres", move || messaging::ping(database.clone()));
-    health.check("rabbitmq", move || std::future::ready(kit.check()));
-
-    let queries = Queries::new(pool.clone());
-    let api = Api::new(http::routes(App { pool, queries, event_keys }));
-    let http = HttpService::bind(service.http_addr, api, &health, &metrics).await?;
-
-    // The relay stops last, so that what a handler still commits leaves the house.
-    let mut supervisor = Supervisor::new(service.shutdown_grace);
-    for task in messaging.tasks() {
-        supervisor = supervisor.task(task.name, task.run).phase();
-    }
-    let outcome = supervisor.task("http", |stop| http.run(stop)).run().await;
-    telemetry.shutdown().await;
-    Ok(ExitCode::from(outcome.code()))
+async fn serve(Config { service, order_deadline }: Config) -> anyhow::Result<ExitCode> {
+    let host = Host::open(NAME, service)?;
+    let (pool, queries) = (host.pool().clone(), Queries::new(host.pool().clone()));
+    let app = App { pool, queries, order_deadline };
+    let api = Api::new(http::routes(app.clone()));
+    host.handlers(messages::handlers())
+        .task("deadlines", |stop| Deadlines::new(app).run(stop))
+        .serve(api)
+        .await
 }

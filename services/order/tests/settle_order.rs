@@ -19,19 +19,12 @@ async fn placed(shop: &Shop) -> Uuid {
     answer.body["order_id"].as_str().unwrap().parse().unwrap()
 }
 
-async fn settle(shop: &Shop, id: Uuid, verdict: Verdict) {
-    let mut tx = shop.tx().await;
-    let now = tx.now();
-    settle_order(&mut store(&mut tx), id, verdict, now).await.unwrap();
-    tx.commit().await.unwrap();
-}
-
 #[tokio::test]
 async fn a_paid_order_is_confirmed_and_says_so_once() {
     let shop = Shop::open().await;
     let id = placed(&shop).await;
-    settle(&shop, id, Verdict::Paid).await;
-    settle(&shop, id, Verdict::Paid).await;
+    shop.settle(id, Verdict::Paid).await;
+    shop.settle(id, Verdict::Paid).await;
 
     let order = shop.get(&format!("/orders/{id}")).await.body;
     assert_eq!(order["status"], "confirmed");
@@ -48,9 +41,9 @@ async fn a_paid_order_is_confirmed_and_says_so_once() {
 async fn the_first_ending_stands_whatever_comes_later() {
     let shop = Shop::open().await;
     let id = placed(&shop).await;
-    settle(&shop, id, Verdict::Impossible(CancelReason::OutOfStock)).await;
-    settle(&shop, id, Verdict::Impossible(CancelReason::PaymentDeclined)).await;
-    settle(&shop, id, Verdict::Paid).await;
+    shop.settle(id, Verdict::Impossible(CancelReason::OutOfStock)).await;
+    shop.settle(id, Verdict::Impossible(CancelReason::PaymentDeclined)).await;
+    shop.settle(id, Verdict::Paid).await;
 
     let order = shop.get(&format!("/orders/{id}")).await.body;
     assert_eq!(order["status"], "cancelled");

@@ -1,10 +1,10 @@
 //! What clients are told.
 
+use chassis::http::{Cursor, Limit};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::requests::cursor_behind;
 use crate::application::timeline::Timeline;
 use crate::application::views::EventView;
 
@@ -33,7 +33,7 @@ struct StepBody {
 pub(super) struct EventsPage {
     events: Vec<EventBody>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    next_cursor: Option<String>,
+    next_cursor: Option<Cursor>,
 }
 
 #[derive(Debug, Serialize)]
@@ -78,12 +78,11 @@ impl TimelineBody {
 }
 
 impl EventsPage {
-    /// A page of `limit` out of the events found, of which there is one more if another page
-    /// follows.
-    pub(super) fn new(mut found: Vec<EventView>, limit: usize) -> Self {
-        let more = found.len() > limit;
-        found.truncate(limit);
-        let next_cursor = found.last().filter(|_| more).map(cursor_behind);
-        Self { events: found.into_iter().map(EventBody::from).collect(), next_cursor }
+    /// The page out of the events found, of which there is one more if another page follows.
+    pub(super) fn new(found: Vec<EventView>, limit: Limit) -> Self {
+        let cursor =
+            |last: &EventView| Cursor::behind_time(last.received_at.timestamp_micros(), last.seq);
+        let (page, next_cursor) = limit.cut(found, cursor);
+        Self { events: page.into_iter().map(EventBody::from).collect(), next_cursor }
     }
 }

@@ -17,7 +17,6 @@ pub fn routes(app: App) -> Router {
     Router::new()
         .route("/orders/{order_id}/timeline", get(get_timeline))
         .route("/events", get(list_events))
-        .route("/.well-known/event-keys", get(get_event_keys))
         .with_state(app)
 }
 
@@ -35,11 +34,6 @@ async fn list_events(
     Query(query): Query<EventsQuery>,
 ) -> Result<Json<EventsPage>, Problem> {
     let (limit, filter) = query.into_filter(app.pool.identity())?;
-    // One more than asked for tells whether there is another page.
-    let found = app.queries.events(&filter, i64::from(limit) + 1).await;
-    Ok(Json(EventsPage::new(found.map_err(Problem::unavailable)?, limit.into())))
-}
-
-async fn get_event_keys(State(app): State<App>) -> Json<serde_json::Value> {
-    Json(app.event_keys)
+    let found = app.queries.events(&filter, limit.rows()).await;
+    Ok(Json(EventsPage::new(found.map_err(Problem::unavailable)?, limit)))
 }

@@ -1,16 +1,12 @@
 //! What clients send, checked before anything is decided.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chassis::http::{Cursor, Limit};
 use chassis::problem::{FieldErrors, Problem, code};
 use chrono::{DateTime, Utc};
 use envelope::Identity;
 use serde::Deserialize;
 
-use crate::application::views::{EventFilter, EventView, Place};
-
-const MAX_PAGE: u16 = 200;
-const USUAL_PAGE: u16 = 50;
+use crate::application::views::{EventFilter, Place};
 
 /// The query of `GET /events`.
 #[derive(Debug, Default, Deserialize)]
@@ -19,8 +15,9 @@ pub(super) struct EventsQuery {
     r#type: Option<String>,
     source: Option<String>,
     since: Option<DateTime<Utc>>,
-    limit: Option<u16>,
-    cursor: Option<String>,
+    #[serde(default)]
+    limit: Limit,
+    cursor: Option<Cursor>,
 }
 
 impl EventsQuery {
@@ -28,17 +25,15 @@ impl EventsQuery {
     /// names (`order.placed.v1`, `order`).
     ///
     /// # Errors
-    /// `422 validation_failed` for a limit out of range, `400 invalid_cursor`.
-    pub(super) fn into_filter(self, system: &Identity) -> Result<(u16, EventFilter), Problem> {
-        let limit = self.limit.unwrap_or(USUAL_PAGE);
+    /// `422 validation_failed` for a time out of range, `400 invalid_cursor`.
+    pub(super) fn into_filter(self, system: &Identity) -> Result<(Limit, EventFilter), Problem> {
         let mut faults = FieldErrors::default();
-        faults.check((1..=MAX_PAGE).contains(&limit), "/limit", code::RANGE);
         // Beyond these years Postgres has no times.
         let since = self.since.map(|since| since.timestamp());
         let reasonable = since.is_none_or(|since| (0..=253_402_300_799).contains(&since));
         faults.check(reasonable, "/since", code::RANGE);
         faults.into_result(())?;
-        let before = self.cursor.map(|cursor| place(&cursor).ok_or_else(Problem::invalid_cursor));
+        let before = self.cursor.map(|cursor| cursor.time_and_key(place)).transpose()?;
         let full_type = |name: String| match system.short_type(&name) {
             Some(_) => name,
             None => system.full_type(&name),
@@ -49,21 +44,13 @@ impl EventsQuery {
             event_type: self.r#type.map(full_type),
             source: self.source.map(full_source),
             since: self.since,
-            before: before.transpose()?,
+            before,
         };
-        Ok((limit, filter))
+        Ok((self.limit, filter))
     }
 }
 
-/// The cursor of the page behind `event`.
-pub(super) fn cursor_behind(event: &EventView) -> String {
-    URL_SAFE_NO_PAD.encode(format!("{}.{}", event.received_at.timestamp_micros(), event.seq))
-}
-
-fn place(cursor: &str) -> Option<Place> {
-    let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
-    let (micros, seq) = std::str::from_utf8(&bytes).ok()?.split_once('.')?;
-    let micros: i64 = micros.parse().ok().filter(|micros| *micros >= 0)?;
+fn place(micros: i64, seq: &str) -> Option<Place> {
     let seq = seq.parse().ok().filter(|seq| *seq > 0)?;
     Some(Place { received_at: DateTime::from_timestamp_micros(micros)?, seq })
 }
@@ -73,7 +60,7 @@ fn place(cursor: &str) -> Option<Place> {
 mod tests {
     use super::*;
 
-    fn filter(query: EventsQuery) -> Result<(u16, EventFilter), &'static str> {
+    fn filter(query: EventsQuery) -> Result<(Limit, EventFilter), &'static str> {
         let system = Identity::new("shop", "dev", "audit");
         query.into_filter(&system).map_err(|problem| problem.code())
     }
@@ -91,12 +78,9 @@ mod tests {
     }
 
     #[test]
-    fn limits_and_times_out_of_range_are_refused() {
-        assert_eq!(filter(EventsQuery::default()).unwrap(), (50, EventFilter::default()));
-        for limit in [Some(0), Some(201)] {
-            let refused = filter(EventsQuery { limit, ..EventsQuery::default() });
-            assert_eq!(refused, Err("validation_failed"));
-        }
+    fn times_out_of_range_are_refused() {
+        let all = filter(EventsQuery::default()).unwrap();
+        assert_eq!(all, (Limit::default(), EventFilter::default()));
         for since in [DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC] {
             let refused = filter(EventsQuery { since: Some(since), ..EventsQuery::default() });
             assert_eq!(refused, Err("validation_failed"));
@@ -105,18 +89,14 @@ mod tests {
 
     #[test]
     fn only_our_own_cursors_are_taken() {
-        let ask = |cursor: &str| {
-            let cursor = Some(cursor.to_owned());
-            filter(EventsQuery { cursor, ..EventsQuery::default() })
-                .map(|(_, filter)| filter.before)
+        let ask = |cursor: Cursor| {
+            let query = EventsQuery { cursor: Some(cursor), ..EventsQuery::default() };
+            filter(query).map(|(_, filter)| filter.before)
         };
-        let good = ask(&URL_SAFE_NO_PAD.encode("1500000000000000.7")).unwrap().unwrap();
+        let good = ask(Cursor::behind_time(1_500_000_000_000_000, 7)).unwrap().unwrap();
         assert_eq!((good.received_at.timestamp(), good.seq), (1_500_000_000, 7));
-        for bad in
-            ["1", "1.", ".1", "1.0", "-1.5", "1.-5", "1.5.", "9223372036854775807.1", "\u{e9}"]
-        {
-            assert_eq!(ask(&URL_SAFE_NO_PAD.encode(bad)), Err("invalid_cursor"), "{bad}");
+        for bad in ["1", "1.", "1.0", "1.-5", "1.5.", "9223372036854775807.1"] {
+            assert_eq!(ask(Cursor::behind(bad)), Err("invalid_cursor"), "{bad}");
         }
-        assert_eq!(ask("!"), Err("invalid_cursor"));
     }
 }

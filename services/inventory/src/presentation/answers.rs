@@ -1,10 +1,10 @@
 //! What clients are told.
 
+use chassis::http::{Cursor, Limit};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::requests::cursor_behind;
 use crate::application::views::{ReservationView, StockView};
 use crate::domain::product::Product;
 
@@ -41,7 +41,7 @@ pub(super) struct StockBody {
 pub(super) struct StockPage {
     stock: Vec<StockBody>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    next_cursor: Option<String>,
+    next_cursor: Option<Cursor>,
 }
 
 /// A reservation.
@@ -97,13 +97,10 @@ impl From<StockView> for StockBody {
 }
 
 impl StockPage {
-    /// A page of `limit` out of the rows found, of which there is one more if another page follows.
-    pub(super) fn new(mut found: Vec<StockView>, limit: usize) -> Self {
-        let more = found.len() > limit;
-        found.truncate(limit);
-        let last = found.last().filter(|_| more);
-        let next_cursor = last.map(|row| cursor_behind(&row.sku));
-        Self { stock: found.into_iter().map(StockBody::from).collect(), next_cursor }
+    /// The page out of the rows found, of which there is one more if another page follows.
+    pub(super) fn new(found: Vec<StockView>, limit: Limit) -> Self {
+        let (page, next_cursor) = limit.cut(found, |row| Cursor::behind(&row.sku));
+        Self { stock: page.into_iter().map(StockBody::from).collect(), next_cursor }
     }
 }
 

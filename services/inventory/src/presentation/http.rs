@@ -29,7 +29,6 @@ pub fn routes(app: App) -> Router {
         .route("/stock/{sku}", get(get_stock))
         .route("/stock/{sku}/replenish", post(post_arrival))
         .route("/reservations/{order_id}", get(get_reservation))
-        .route("/.well-known/event-keys", get(get_event_keys))
         .with_state(app)
 }
 
@@ -99,9 +98,8 @@ async fn list_stock(
     Query(query): Query<StockQuery>,
 ) -> Result<Json<StockPage>, Problem> {
     let (limit, after) = query.into_page()?;
-    // One more than asked for tells whether there is another page.
-    let found = app.queries.stock_behind(after.as_deref(), i64::from(limit) + 1).await;
-    Ok(Json(StockPage::new(found.map_err(Problem::unavailable)?, limit.into())))
+    let found = app.queries.stock_behind(after.as_deref(), limit.rows()).await;
+    Ok(Json(StockPage::new(found.map_err(Problem::unavailable)?, limit)))
 }
 
 async fn get_stock(
@@ -118,10 +116,6 @@ async fn get_reservation(
 ) -> Result<Json<ReservationBody>, Problem> {
     let found = app.queries.reservation(order_id).await.map_err(Problem::unavailable)?;
     found.map(|view| Json(view.into())).ok_or_else(Problem::not_found)
-}
-
-async fn get_event_keys(State(app): State<App>) -> Json<serde_json::Value> {
-    Json(app.event_keys)
 }
 
 /// A SKU that could be one; anything else names nothing.

@@ -1,7 +1,6 @@
 //! What clients send, checked before anything is decided.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chassis::http::{Cursor, Limit};
 use chassis::problem::{FieldErrors, Problem, code};
 use contracts::{Currency, is_sku};
 use serde::Deserialize;
@@ -10,8 +9,6 @@ use crate::domain::money::Money;
 use crate::domain::product::Description;
 
 const MAX_NAME: usize = 200;
-const MAX_PAGE: u16 = 200;
-const USUAL_PAGE: u16 = 50;
 
 /// The body of `PUT /products/{sku}`.
 #[derive(Debug, Deserialize)]
@@ -70,33 +67,21 @@ impl Arrival {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StockQuery {
-    limit: Option<u16>,
-    cursor: Option<String>,
+    #[serde(default)]
+    limit: Limit,
+    cursor: Option<Cursor>,
 }
 
 impl StockQuery {
     /// How many, and the SKU behind which the page begins.
     ///
     /// # Errors
-    /// `422 validation_failed` for a limit out of range, `400 invalid_cursor`.
-    pub(super) fn into_page(self) -> Result<(u16, Option<String>), Problem> {
-        let limit = self.limit.unwrap_or(USUAL_PAGE);
-        let mut faults = FieldErrors::default();
-        faults.check((1..=MAX_PAGE).contains(&limit), "/limit", code::RANGE);
-        faults.into_result(())?;
-        let after = self.cursor.map(|cursor| sku_of(&cursor).ok_or_else(Problem::invalid_cursor));
-        Ok((limit, after.transpose()?))
+    /// `400 invalid_cursor`.
+    pub(super) fn into_page(self) -> Result<(Limit, Option<String>), Problem> {
+        let sku = |key: &str| is_sku(key).then(|| key.to_owned());
+        let after = self.cursor.map(|cursor| cursor.key(sku)).transpose()?;
+        Ok((self.limit, after))
     }
-}
-
-/// The cursor of the page behind `sku`.
-pub(super) fn cursor_behind(sku: &str) -> String {
-    URL_SAFE_NO_PAD.encode(sku)
-}
-
-fn sku_of(cursor: &str) -> Option<String> {
-    let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
-    String::from_utf8(bytes).ok().filter(|sku| is_sku(sku))
 }
 
 #[cfg(test)]
@@ -107,12 +92,10 @@ mod tests {
     #[test]
     fn only_our_own_cursors_are_taken() {
         let page =
-            |cursor: &str| StockQuery { limit: None, cursor: Some(cursor.into()) }.into_page();
-        assert_eq!(page(&cursor_behind("85123A")).unwrap(), (50, Some("85123A".to_owned())));
-        for bad in
-            ["", "!", "85123A=", &URL_SAFE_NO_PAD.encode("a b"), &URL_SAFE_NO_PAD.encode(b"\xff")]
-        {
-            assert_eq!(page(bad).unwrap_err().code(), "invalid_cursor", "{bad}");
+            |cursor| StockQuery { limit: Limit::default(), cursor: Some(cursor) }.into_page();
+        assert_eq!(page(Cursor::behind("85123A")).unwrap().1, Some("85123A".to_owned()));
+        for bad in ["", "a b"] {
+            assert_eq!(page(Cursor::behind(bad)).unwrap_err().code(), "invalid_cursor", "{bad}");
         }
     }
 

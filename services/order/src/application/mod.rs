@@ -1,5 +1,7 @@
 //! The use cases: each takes stores and a command, decides, and returns. None begins or commits.
 
+pub mod cancel_order;
+pub mod expire_order;
 pub mod follow_product;
 pub mod place_order;
 pub mod ports;

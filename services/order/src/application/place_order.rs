@@ -1,6 +1,6 @@
 //! Placing an order: price it from the catalogue, and accept it.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::ports::{Catalogue, Orders, Product, StoreError};
@@ -22,6 +22,8 @@ pub struct PlaceOrder {
     pub lines: Vec<(String, u32)>,
     /// The total that the customer agreed to.
     pub expected_total: Option<Money>,
+    /// How long others have to finish it.
+    pub finish_within: TimeDelta,
 }
 
 /// Why an order is not accepted.
@@ -63,7 +65,7 @@ pub async fn place_order(
         lines,
         currency,
     };
-    let order = Order::place(command.order_id, basket, now)?;
+    let order = Order::place(command.order_id, basket, now + command.finish_within, now)?;
     if command.expected_total.is_some_and(|expected| expected != order.total()) {
         return Err(PlaceOrderError::PriceChanged);
     }

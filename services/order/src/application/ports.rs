@@ -20,10 +20,30 @@ pub enum StoreError {
     Event(#[from] envelope::EncodeError),
 }
 
+impl StoreError {
+    /// Whether the same again, in a transaction of its own, can go well at once: somebody else was
+    /// faster.
+    pub fn is_lost_race(&self) -> bool {
+        match self {
+            Self::Conflict(_) => true,
+            // serialization_failure, deadlock_detected.
+            Self::Database(sqlx::Error::Database(error)) => {
+                matches!(error.code().as_deref(), Some("40001" | "40P01"))
+            }
+            Self::Database(_) | Self::Event(_) => false,
+        }
+    }
+}
+
 /// Orders. Saving one also publishes what happened to it.
 pub trait Orders: Send {
     /// The order, locked against others until the transaction ends.
     fn find(&mut self, id: Uuid) -> impl Future<Output = Result<Option<Order>, StoreError>> + Send;
+    /// The order if it is pending and nobody else has locked it; then locked as by `find`.
+    fn take_pending(
+        &mut self,
+        id: Uuid,
+    ) -> impl Future<Output = Result<Option<Order>, StoreError>> + Send;
     /// Stores the order and publishes its events.
     fn save(&mut self, order: Order) -> impl Future<Output = Result<(), StoreError>> + Send;
 }

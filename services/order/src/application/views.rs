@@ -3,6 +3,8 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use crate::domain::order::Status;
+
 /// An order as a client sees it.
 #[expect(missing_docs, reason = "the names say it")]
 pub struct OrderView {
@@ -29,14 +31,63 @@ pub struct OrderRow {
 /// A line of an order.
 #[expect(missing_docs, reason = "the columns of the line table")]
 pub struct LineRow {
+    pub order_id: Uuid,
     pub sku: String,
     pub quantity: i32,
     pub unit_price_minor: i64,
 }
 
+/// An order that waits for its end.
+#[expect(missing_docs, reason = "the columns of the order table")]
+pub struct PendingRow {
+    pub id: Uuid,
+    pub deadline_at: DateTime<Utc>,
+    pub traceparent: Option<String>,
+}
+
+/// Which orders are listed; what is absent does not matter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OrderFilter {
+    /// Whose.
+    pub customer_id: Option<Uuid>,
+    /// Where they stand.
+    pub status: Option<Status>,
+    /// Placed before this one.
+    pub before: Option<OrderPlace>,
+}
+
+/// An order's place among all, by a time of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OrderPlace {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// Which of those of the same time.
+    pub id: Uuid,
+}
+
+/// A product of the catalogue's list.
+#[expect(missing_docs, reason = "the columns of the catalogue")]
+pub struct ListedProduct {
+    pub sku: String,
+    pub name: String,
+    pub currency: String,
+    pub unit_price_minor: i64,
+    pub listed_at: DateTime<Utc>,
+}
+
+/// A product's place among all, by when it was first heard of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProductPlace {
+    /// When.
+    pub listed_at: DateTime<Utc>,
+    /// Which of those of the same time.
+    pub sku: String,
+}
+
 /// A status that an order had.
 #[expect(missing_docs, reason = "the columns of the history table")]
 pub struct HistoryRow {
+    pub order_id: Uuid,
     pub status: String,
     pub at: DateTime<Utc>,
 }

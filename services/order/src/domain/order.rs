@@ -88,6 +88,7 @@ pub struct Order {
     version: u32,
     placed_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
+    deadline_at: DateTime<Utc>,
     events: Vec<(u32, OrderEvent)>,
 }
 
@@ -103,14 +104,20 @@ pub struct Stored {
     pub version: u32,
     pub placed_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
+    pub deadline_at: DateTime<Utc>,
 }
 
 impl Order {
-    /// Places a new order.
+    /// Places a new order, which times out at its deadline.
     ///
     /// # Errors
     /// [`OrderError`] when the basket is empty or its total overflows.
-    pub fn place(id: Uuid, basket: Basket, now: DateTime<Utc>) -> Result<Self, OrderError> {
+    pub fn place(
+        id: Uuid,
+        basket: Basket,
+        deadline_at: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<Self, OrderError> {
         if basket.lines.is_empty() {
             return Err(OrderError::Empty);
         }
@@ -130,6 +137,7 @@ impl Order {
             version: 0,
             placed_at: now,
             updated_at: now,
+            deadline_at,
             events: Vec::new(),
         };
         order.happened(OrderEvent::Placed, now);
@@ -139,7 +147,7 @@ impl Order {
     /// The order as it was stored.
     pub fn load(stored: Stored) -> Self {
         let Stored { id, basket, total_minor, status, cancel_reason, version, .. } = stored;
-        let (placed_at, updated_at, events) = (stored.placed_at, stored.updated_at, Vec::new());
+        let Stored { placed_at, updated_at, deadline_at, .. } = stored;
         Self {
             id,
             basket,
@@ -149,7 +157,8 @@ impl Order {
             version,
             placed_at,
             updated_at,
-            events,
+            deadline_at,
+            events: Vec::new(),
         }
     }
 
@@ -171,6 +180,12 @@ impl Order {
             self.happened(OrderEvent::Cancelled(reason), now);
         }
         self.cancel_reason == Some(reason)
+    }
+
+    /// Nobody has finished it in time. Before its deadline this does nothing. Returns whether it is
+    /// cancelled for this reason now.
+    pub fn time_out(&mut self, now: DateTime<Utc>) -> bool {
+        now >= self.deadline_at && self.cancel(CancelReason::TimedOut, now)
     }
 
     fn happened(&mut self, event: OrderEvent, now: DateTime<Utc>) {
@@ -219,6 +234,11 @@ impl Order {
         self.placed_at
     }
 
+    /// When it times out.
+    pub fn deadline_at(&self) -> DateTime<Utc> {
+        self.deadline_at
+    }
+
     /// When it last changed.
     pub fn updated_at(&self) -> DateTime<Utc> {
         self.updated_at
@@ -244,45 +264,56 @@ mod tests {
         Line { sku: "A".into(), quantity, unit_price_minor }
     }
 
+    const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
+    const DEADLINE: DateTime<Utc> = DateTime::from_timestamp(900, 0).unwrap();
+
+    fn place(lines: Vec<Line>) -> Result<Order, OrderError> {
+        Order::place(Uuid::nil(), basket(lines), DEADLINE, NOW)
+    }
+
     fn placed() -> Order {
-        Order::place(Uuid::nil(), basket(vec![line(3, 250), line(1, 99)]), DateTime::UNIX_EPOCH)
-            .unwrap()
+        place(vec![line(3, 250), line(1, 99)]).unwrap()
     }
 
     #[test]
     fn the_total_is_the_sum_of_the_lines_and_never_wraps() {
         assert_eq!(placed().total(), Money::new(849, "GBP"));
-        let huge = basket(vec![line(1_000, i64::MAX / 2)]);
-        assert_eq!(
-            Order::place(Uuid::nil(), huge, DateTime::UNIX_EPOCH),
-            Err(OrderError::Overflow)
-        );
-        let empty = basket(vec![]);
-        assert_eq!(Order::place(Uuid::nil(), empty, DateTime::UNIX_EPOCH), Err(OrderError::Empty));
+        assert_eq!(place(vec![line(1_000, i64::MAX / 2)]), Err(OrderError::Overflow));
+        assert_eq!(place(vec![]), Err(OrderError::Empty));
     }
 
     #[test]
     fn every_change_is_told_once_with_the_next_version() {
         let mut order = placed();
-        order.confirm(DateTime::UNIX_EPOCH);
-        order.confirm(DateTime::UNIX_EPOCH);
+        order.confirm(NOW);
+        order.confirm(NOW);
         assert_eq!(order.take_events(), [(1, OrderEvent::Placed), (2, OrderEvent::Confirmed)]);
         assert_eq!(order.take_events(), []);
     }
 
     #[test]
+    fn an_order_times_out_at_its_deadline_and_no_earlier() {
+        let mut order = placed();
+        assert!(!order.time_out(DEADLINE - chrono::TimeDelta::microseconds(1)));
+        assert_eq!(order.status(), Status::Pending);
+        assert!(order.time_out(DEADLINE));
+        assert_eq!(order.cancel_reason(), Some(CancelReason::TimedOut));
+        assert_eq!(order.updated_at(), DEADLINE);
+    }
+
+    #[test]
     fn the_first_ending_stands() {
         let mut order = placed();
-        assert!(order.cancel(CancelReason::OutOfStock, DateTime::UNIX_EPOCH));
-        assert!(!order.cancel(CancelReason::TimedOut, DateTime::UNIX_EPOCH));
-        order.confirm(DateTime::UNIX_EPOCH);
+        assert!(order.cancel(CancelReason::OutOfStock, NOW));
+        assert!(!order.cancel(CancelReason::TimedOut, NOW));
+        order.confirm(NOW);
         assert_eq!(order.status(), Status::Cancelled);
         assert_eq!(order.cancel_reason(), Some(CancelReason::OutOfStock));
         assert_eq!(order.version(), 2);
 
         let mut order = placed();
-        order.confirm(DateTime::UNIX_EPOCH);
-        assert!(!order.cancel(CancelReason::PaymentDeclined, DateTime::UNIX_EPOCH));
+        order.confirm(NOW);
+        assert!(!order.cancel(CancelReason::PaymentDeclined, NOW));
         assert_eq!(order.status(), Status::Confirmed);
     }
 }

@@ -19,8 +19,9 @@ impl Catalogue for Store<'_> {
         let changed = match change {
             ProductChange::Listed(product) => {
                 sqlx::query!(
-                    "insert into catalogue (sku, name, currency, unit_price_minor, updated_at)
-                    values ($1, $2, $3, $4, $5)
+                    "insert into catalogue (sku, name, currency, unit_price_minor, updated_at,
+                        listed_at)
+                    values ($1, $2, $3, $4, $5, $5)
                     on conflict (sku) do update set name = excluded.name,
                         currency = excluded.currency, unit_price_minor = excluded.unit_price_minor,
                         updated_at = excluded.updated_at",

@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod integration_events;
+mod lists;
 mod orders;
 mod queries;
 

@@ -10,7 +10,7 @@ impl Orders for Store<'_> {
     async fn find(&mut self, id: Uuid) -> Result<Option<Order>, StoreError> {
         let row = sqlx::query!(
             "select id, customer_id, customer_email, payment_method, currency, total_minor, status,
-                cancel_reason, version, placed_at, updated_at
+                cancel_reason, version, placed_at, updated_at, deadline_at
             from orders where id = $1 for update",
             id,
         )
@@ -40,7 +40,21 @@ impl Orders for Store<'_> {
             version: row.version.unsigned_abs(),
             placed_at: row.placed_at,
             updated_at: row.updated_at,
+            deadline_at: row.deadline_at,
         })))
+    }
+
+    async fn take_pending(&mut self, id: Uuid) -> Result<Option<Order>, StoreError> {
+        let taken = sqlx::query_scalar!(
+            "select id from orders where id = $1 and status = 'pending' for update skip locked",
+            id,
+        )
+        .fetch_optional(self.0.conn())
+        .await?;
+        match taken {
+            Some(id) => self.find(id).await,
+            None => Ok(None),
+        }
     }
 
     async fn save(&mut self, mut order: Order) -> Result<(), StoreError> {
@@ -73,8 +87,9 @@ impl Store<'_> {
         };
         sqlx::query!(
             "insert into orders (id, customer_id, customer_email, payment_method, currency,
-                total_minor, status, version, placed_at, updated_at, trace_id, traceparent)
-            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11)",
+                total_minor, status, version, placed_at, updated_at, trace_id, traceparent,
+                deadline_at)
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11, $12)",
             order.id(),
             basket.customer_id,
             basket.customer_email,
@@ -86,6 +101,7 @@ impl Store<'_> {
             order.placed_at(),
             trace_id,
             traceparent,
+            order.deadline_at(),
         )
         .execute(self.0.conn())
         .await?;
@@ -150,7 +166,7 @@ impl From<StoredLine> for Line {
     }
 }
 
-fn status_name(status: Status) -> &'static str {
+pub(super) fn status_name(status: Status) -> &'static str {
     match status {
         Status::Pending => "pending",
         Status::Confirmed => "confirmed",

@@ -4,11 +4,11 @@ use messaging::Pool;
 use uuid::Uuid;
 
 use crate::application::ports::Product;
-use crate::application::views::{HistoryRow, LineRow, OrderRow, OrderView};
+use crate::application::views::{OrderRow, OrderView};
 
 /// Reads from the service's database.
 #[derive(Clone)]
-pub struct Queries(Pool);
+pub struct Queries(pub(super) Pool);
 
 impl Queries {
     /// Reads from `pool`.
@@ -30,26 +30,7 @@ impl Queries {
         )
         .fetch_optional(self.0.pg())
         .await?;
-        let Some(order) = order else { return Ok(None) };
-        let lines = sqlx::query_as!(
-            LineRow,
-            "select sku, quantity, unit_price_minor from order_lines where order_id = $1
-            order by line",
-            id,
-        )
-        .fetch_all(self.0.pg())
-        .await?;
-        // Read after the order, so it may know more; cut to what the order's version tells.
-        let history = sqlx::query_as!(
-            HistoryRow,
-            "select status, at from order_history where order_id = $1 and version <= $2
-            order by version",
-            id,
-            order.version,
-        )
-        .fetch_all(self.0.pg())
-        .await?;
-        Ok(Some(OrderView { order, lines, history }))
+        Ok(self.complete(order.into_iter().collect()).await?.pop())
     }
 
     /// A product of the catalogue, if it is known.

@@ -1,11 +1,12 @@
 //! What clients are told.
 
+use chassis::http::{Cursor, Limit};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::application::ports::Product;
-use crate::application::views::OrderView;
+use crate::application::views::{ListedProduct, OrderView};
 use crate::domain::order::Order;
 
 /// An amount, as it stands in every body.
@@ -57,6 +58,22 @@ pub struct ProductBody {
     sku: String,
     name: String,
     unit_price: MoneyBody,
+}
+
+/// A page of orders, newest first.
+#[derive(Debug, Serialize)]
+pub struct OrdersPage {
+    orders: Vec<OrderBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<Cursor>,
+}
+
+/// A page of products, those first that were listed last.
+#[derive(Debug, Serialize)]
+pub struct ProductsPage {
+    products: Vec<ProductBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<Cursor>,
 }
 
 fn time(at: DateTime<Utc>) -> String {
@@ -118,9 +135,37 @@ impl From<OrderView> for OrderBody {
     }
 }
 
+impl OrdersPage {
+    /// The page out of the orders found, of which there is one more if another page follows.
+    pub fn new(found: Vec<OrderView>, limit: Limit) -> Self {
+        let cursor = |OrderView { order, .. }: &OrderView| {
+            Cursor::behind_time(order.placed_at.timestamp_micros(), order.id)
+        };
+        let (page, next_cursor) = limit.cut(found, cursor);
+        Self { orders: page.into_iter().map(OrderBody::from).collect(), next_cursor }
+    }
+}
+
+impl ProductsPage {
+    /// The page out of the products found, of which there is one more if another page follows.
+    pub fn new(found: Vec<ListedProduct>, limit: Limit) -> Self {
+        let cursor = |last: &ListedProduct| {
+            Cursor::behind_time(last.listed_at.timestamp_micros(), &last.sku)
+        };
+        let (page, next_cursor) = limit.cut(found, cursor);
+        Self { products: page.into_iter().map(ProductBody::from).collect(), next_cursor }
+    }
+}
+
 impl From<Product> for ProductBody {
     fn from(product: Product) -> Self {
         let unit_price = MoneyBody::new(product.unit_price_minor, &product.currency);
         Self { sku: product.sku, name: product.name, unit_price }
+    }
+}
+
+impl From<ListedProduct> for ProductBody {
+    fn from(ListedProduct { sku, name, currency, unit_price_minor, .. }: ListedProduct) -> Self {
+        Product { sku, name, currency, unit_price_minor }.into()
     }
 }

@@ -4,27 +4,32 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use chassis::http::{Json, KeyedJson, Path, RequestContext, StoredAnswer};
+use chassis::http::{Json, KeyedJson, Path, Query, RequestContext, StoredAnswer};
 use chassis::problem::{FieldError, Problem, code};
 use contracts::is_sku;
-use http::Method;
+use http::{Method, StatusCode};
 use messaging::answers::{Answer, Remembered, RequestKey};
-use messaging::{Cause, Tx};
+use messaging::{Cause, Pool, Tx};
 use uuid::Uuid;
 
-use super::answers::{OrderBody, ProductBody};
-use super::requests::NewOrder;
+use super::answers::{OrderBody, OrdersPage, ProductBody, ProductsPage};
+use super::requests::{NewOrder, OrdersQuery, ProductsQuery};
+use crate::application::cancel_order::{CancelOrderError, cancel_order};
 use crate::application::place_order::{PlaceOrderError, place_order};
 use crate::application::ports::StoreError;
 use crate::{App, store};
 
+/// A race for an order is decided by its row's lock; more than one lost in a row is rare.
+const CANCEL_TRIES: u32 = 5;
+
 /// All routes.
 pub fn routes(app: App) -> Router {
     Router::new()
-        .route("/orders", post(post_order))
+        .route("/orders", post(post_order).get(list_orders))
         .route("/orders/{order_id}", get(get_order))
+        .route("/orders/{order_id}/cancel", post(post_cancellation))
+        .route("/products", get(list_products))
         .route("/products/{sku}", get(get_product))
-        .route("/.well-known/event-keys", get(get_event_keys))
         .with_state(app)
 }
 
@@ -36,7 +41,7 @@ async fn post_order(
 ) -> Result<Response, Problem> {
     let scope = format!("{} /orders", Method::POST);
     let key = RequestKey::new(scope, request.key.as_str(), &request.bytes);
-    let command = request.body.into_command(app.pool.new_id())?;
+    let command = request.body.into_command(app.pool.new_id(), app.order_deadline)?;
     let trace_id = messaging::trace::trace_id(&context);
     let cause = Cause::request(command.order_id, context);
     let mut tx = Tx::begin(&app.pool, cause).await.map_err(StoreError::from)?;
@@ -62,6 +67,53 @@ async fn post_order(
     Ok(stored(answer, false))
 }
 
+/// Cancels an order at once; stock and money follow. `202` also when its customer cancelled it before.
+async fn post_cancellation(
+    State(app): State<App>,
+    RequestContext(context): RequestContext,
+    Path(order_id): Path<Uuid>,
+) -> Result<Response, Problem> {
+    let cause = Cause::request(order_id, context);
+    let mut tries_left = CANCEL_TRIES;
+    loop {
+        tries_left -= 1;
+        match cancel(&app.pool, cause.clone(), order_id).await {
+            Ok(()) => break,
+            Err(CancelOrderError::Store(error)) if tries_left > 0 && error.is_lost_race() => {
+                tracing::debug!(%order_id, %error, "cancellation is tried again");
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let Json(order) = get_order(State(app), Path(order_id)).await?;
+    Ok((StatusCode::ACCEPTED, Json(order)).into_response())
+}
+
+async fn cancel(pool: &Pool, cause: Cause, order_id: Uuid) -> Result<(), CancelOrderError> {
+    let mut tx = Tx::begin(pool, cause).await.map_err(StoreError::from)?;
+    let now = tx.now();
+    cancel_order(&mut store(&mut tx), order_id, now).await?;
+    Ok(tx.commit().await.map_err(StoreError::from)?)
+}
+
+async fn list_orders(
+    State(app): State<App>,
+    Query(query): Query<OrdersQuery>,
+) -> Result<Json<OrdersPage>, Problem> {
+    let (limit, filter) = query.into_filter()?;
+    let found = app.queries.orders(filter, limit.rows()).await.map_err(Problem::unavailable)?;
+    Ok(Json(OrdersPage::new(found, limit)))
+}
+
+async fn list_products(
+    State(app): State<App>,
+    Query(query): Query<ProductsQuery>,
+) -> Result<Json<ProductsPage>, Problem> {
+    let (limit, before) = query.into_page()?;
+    let found = app.queries.products(before, limit.rows()).await.map_err(Problem::unavailable)?;
+    Ok(Json(ProductsPage::new(found, limit)))
+}
+
 async fn get_order(
     State(app): State<App>,
     Path(order_id): Path<Uuid>,
@@ -79,10 +131,6 @@ async fn get_product(
     }
     let product = app.queries.product(&sku).await.map_err(Problem::unavailable)?;
     product.map(|product| Json(product.into())).ok_or_else(Problem::not_found)
-}
-
-async fn get_event_keys(State(app): State<App>) -> Json<serde_json::Value> {
-    Json(app.event_keys)
 }
 
 fn refused(refusal: &PlaceOrderError) -> Answer {
@@ -108,6 +156,19 @@ fn refused(refusal: &PlaceOrderError) -> Answer {
 fn stored(answer: Answer, replayed: bool) -> Response {
     let Answer { status, location, body } = answer;
     StoredAnswer { status, location, body, replayed }.into_response()
+}
+
+impl From<CancelOrderError> for Problem {
+    fn from(error: CancelOrderError) -> Self {
+        match error {
+            CancelOrderError::Unknown => Self::not_found(),
+            CancelOrderError::Ended => Self::invalid_state()
+                .with_detail("The order is confirmed, or was cancelled for another reason."),
+            // Every try lost: it says nothing of the order, and the next may go well.
+            CancelOrderError::Store(error) if error.is_lost_race() => Self::unavailable(error),
+            CancelOrderError::Store(error) => error.into(),
+        }
+    }
 }
 
 impl From<StoreError> for Problem {

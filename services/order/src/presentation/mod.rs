@@ -1,6 +1,7 @@
 //! The edges: HTTP and messages. Each parses, opens a transaction, calls a use case and commits.
 
 pub mod answers;
+pub mod deadlines;
 pub mod http;
 pub mod messages;
 pub mod requests;

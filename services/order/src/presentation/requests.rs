@@ -1,13 +1,17 @@
 //! What clients send, checked before anything is decided.
 
+use chassis::http::{Cursor, Limit};
 use chassis::problem::{FieldErrors, Problem, code};
+use chrono::{DateTime, TimeDelta};
 use contracts::{Currency, is_sku};
 use serde::Deserialize;
 use std::collections::HashSet;
 use uuid::Uuid;
 
 use crate::application::place_order::PlaceOrder;
+use crate::application::views::{OrderFilter, OrderPlace, ProductPlace};
 use crate::domain::money::Money;
+use crate::domain::order::Status;
 
 const MAX_LINES: usize = 100;
 const MAX_QUANTITY: i64 = 1_000;
@@ -41,11 +45,16 @@ struct NewMoney {
 }
 
 impl NewOrder {
-    /// The command, or everything that is wrong with it.
+    /// The command, with the id and the time to finish that we give the order, or everything that is
+    /// wrong with it.
     ///
     /// # Errors
     /// `422 validation_failed`, with a pointer per fault.
-    pub fn into_command(self, order_id: Uuid) -> Result<PlaceOrder, Problem> {
+    pub fn into_command(
+        self,
+        order_id: Uuid,
+        finish_within: TimeDelta,
+    ) -> Result<PlaceOrder, Problem> {
         let mut faults = FieldErrors::default();
         check_text(&mut faults, "/customer_email", &self.customer_email, MAX_EMAIL);
         faults.check(is_email(&self.customer_email), "/customer_email", code::FORMAT);
@@ -64,6 +73,7 @@ impl NewOrder {
             payment_method: self.payment_method,
             lines,
             expected_total: self.expected_total.map(|m| Money::new(m.amount_minor, m.currency)),
+            finish_within,
         })
     }
 }
@@ -96,6 +106,69 @@ fn is_email(text: &str) -> bool {
     let host = |c: u8| c.is_ascii_alphanumeric() || c == b'-';
     let hyphens = domain.split('.').all(|label| !label.starts_with('-') && !label.ends_with('-'));
     local.len() <= 64 && dotted(local, &atom) && dotted(domain, &host) && hyphens
+}
+
+/// The query of `GET /orders`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrdersQuery {
+    customer_id: Option<Uuid>,
+    status: Option<StatusName>,
+    #[serde(default)]
+    limit: Limit,
+    cursor: Option<Cursor>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StatusName {
+    Pending,
+    Confirmed,
+    Cancelled,
+}
+
+impl OrdersQuery {
+    /// How many, and which.
+    ///
+    /// # Errors
+    /// `400 invalid_cursor`.
+    pub fn into_filter(self) -> Result<(Limit, OrderFilter), Problem> {
+        let status = self.status.map(|status| match status {
+            StatusName::Pending => Status::Pending,
+            StatusName::Confirmed => Status::Confirmed,
+            StatusName::Cancelled => Status::Cancelled,
+        });
+        let place = |micros, id: &str| {
+            let at = DateTime::from_timestamp_micros(micros)?;
+            Some(OrderPlace { at, id: id.parse().ok()? })
+        };
+        let before = self.cursor.map(|cursor| cursor.time_and_key(place)).transpose()?;
+        Ok((self.limit, OrderFilter { customer_id: self.customer_id, status, before }))
+    }
+}
+
+/// The query of `GET /products`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProductsQuery {
+    #[serde(default)]
+    limit: Limit,
+    cursor: Option<Cursor>,
+}
+
+impl ProductsQuery {
+    /// How many, and the product before which the page begins.
+    ///
+    /// # Errors
+    /// `400 invalid_cursor`.
+    pub fn into_page(self) -> Result<(Limit, Option<ProductPlace>), Problem> {
+        let place = |micros, sku: &str| {
+            let listed_at = DateTime::from_timestamp_micros(micros)?;
+            is_sku(sku).then(|| ProductPlace { listed_at, sku: sku.to_owned() })
+        };
+        let before = self.cursor.map(|cursor| cursor.time_and_key(place)).transpose()?;
+        Ok((self.limit, before))
+    }
 }
 
 #[cfg(test)]
