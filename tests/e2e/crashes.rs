@@ -19,6 +19,10 @@ async fn load(world: &World, orders: usize) -> Vec<Value> {
     join_all(placed.into_iter().map(|order| world.ended(order))).await
 }
 
+async fn placed(world: &World) -> i64 {
+    sqlx::query_scalar("select count(*) from orders").fetch_one(&world.pg("order")).await.unwrap()
+}
+
 async fn adds_up(world: &World, ended: &[Value]) {
     world.quiet().await;
     assert_eq!(world.lost_or_doubled().await, Vec::<String>::new());
@@ -55,13 +59,7 @@ async fn services_killed_one_after_the_other_lose_nothing_and_repeat_nothing() {
         let killing = async {
             // In the thick of it: some orders of this round are stored, none has to be through.
             let so_far = i64::try_from(all.len()).unwrap();
-            eventually(SOON, || async {
-                let sql = "select count(*) from orders";
-                let placed: i64 =
-                    sqlx::query_scalar(sql).fetch_one(&world.pg("order")).await.unwrap();
-                placed > so_far + 5
-            })
-            .await;
+            eventually(SOON, || async { placed(&world).await > so_far + 5 }).await;
             world.kill_and_restart(victim);
         };
         let (ended, ()) = futures_util::join!(load(&world, ORDERS / SERVICES.len()), killing);
@@ -76,14 +74,13 @@ async fn a_broker_that_is_killed_and_comes_back_delays_orders_and_loses_none() {
     let world = World::start_on(broker.vhost().await, 1).await;
     world.stock("LAMP", 1_000, 1_000).await;
     world.stock("RARE", 1_000, 12).await;
-    let loading = load(&world, ORDERS);
-    tokio::pin!(loading);
-    let early = tokio::time::timeout(std::time::Duration::from_millis(150), &mut loading).await;
-    broker.kill();
-    broker.restart().await;
-    let ended = match early {
-        Ok(ended) => ended,
-        Err(_) => loading.await,
+    let outage = async {
+        eventually(SOON, || async { placed(&world).await >= 10 }).await;
+        broker.kill();
+        // These are placed while it is away, the ones before are on their way.
+        futures_util::join!(load(&world, ORDERS / 2), broker.restart()).0
     };
+    let (mut ended, late) = futures_util::join!(load(&world, ORDERS / 2), outage);
+    ended.extend(late);
     adds_up(&world, &ended).await;
 }

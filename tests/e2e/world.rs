@@ -27,6 +27,8 @@ use uuid::Uuid;
 pub const SERVICES: [&str; 5] = ["order", "inventory", "payment", "email", "audit"];
 /// A healthy shop needs milliseconds; a busy test machine gets patience.
 pub const SOON: Duration = Duration::from_secs(30);
+/// For what may rest on the rungs of 1, 5 and 30 s while something is away.
+pub const LATER: Duration = Duration::from_secs(120);
 
 pub struct World {
     pub databases: BTreeMap<&'static str, Database>,
@@ -213,7 +215,7 @@ impl World {
     /// Waits until an order has ended, and gives it.
     pub async fn ended(&self, order: Uuid) -> Value {
         let url = self.url("order", &format!("/orders/{order}"));
-        eventually(SOON, || async {
+        eventually(LATER, || async {
             let answer = self.http.get(&url).send().await.map_err(|e| e.to_string())?;
             let order: Value = answer.json().await.map_err(|e| e.to_string())?;
             if order["status"] == "pending" { Err(order.to_string()) } else { Ok(order) }
@@ -226,7 +228,7 @@ impl World {
         let one = async |service: &str, sql: &'static str| -> i64 {
             sqlx::query_scalar(sql).fetch_one(&self.pg(service)).await.unwrap()
         };
-        eventually(SOON * 2, || async {
+        eventually(LATER, || async {
             for service in SERVICES {
                 let sql = "select count(*) from messaging.outbox where published_at is null";
                 let pending = one(service, sql).await;
@@ -352,12 +354,18 @@ fn event_keys() -> String {
     serde_json::to_string(&document).unwrap()
 }
 
-/// The `shop` binary beside this test, brought up to date once per process.
+/// The `shop` binary beside this test: the one that was built with it, if whoever runs the tests says
+/// so, otherwise brought up to date once per process.
 fn shop_binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let profile =
             std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().to_owned();
+        let built = std::env::var_os("TIDINGS_SHOP_BINARY")
+            .and_then(|path| Path::new(&path).canonicalize().ok());
+        if let Some(built) = built.filter(|path| path.parent() == Some(&*profile)) {
+            return built;
+        }
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--quiet", "--package", "shop", "--bin", "shop"]);
         if profile.ends_with("release") {

@@ -6,6 +6,7 @@ mod common;
 use std::time::Duration;
 
 use common::{SOON, World};
+use messaging::step::Step as _;
 use serde_json::Value;
 use testkit::eventually;
 use uuid::Uuid;
@@ -39,7 +40,8 @@ async fn a_cancellation_before_the_first_call_prevents_the_charge() {
 
 #[tokio::test]
 async fn a_cancellation_while_the_charge_is_under_way_gives_the_money_back() {
-    let world = World::with_replies_lost_after(Duration::from_millis(500)).await;
+    // The call ends by the client's own time-out.
+    let world = World::with_replies_lost_after(Duration::from_secs(60)).await;
     let (stop, running) = world.service.run();
     let order_id = world.reserved("pm_timeout").await;
     eventually(SOON, || async { world.ledger(order_id).0 == 1 }).await;
@@ -92,7 +94,9 @@ async fn a_declined_payment_of_a_cancelled_order_needs_nothing_more() {
 async fn a_cancellation_between_two_attempts_ends_with_no_money_taken() {
     let mut world = World::new().await;
     let order_id = world.reserved("pm_flaky").await;
-    world.service.settle_due().await;
+    while world.payment(order_id).await["failures"] == 0 {
+        world.service.settlement.step().await;
+    }
     assert_eq!(world.payment(order_id).await["in_doubt"], true);
     world.cancelled(order_id).await;
     world.service.settle_all().await;
@@ -171,6 +175,7 @@ async fn the_payment_of_a_killed_process_is_taken_over_at_once_and_looked_up() {
     assert_eq!(leased.len(), 1);
     let alive = other.live().await;
     assert!(world.service.app.leases.take(1).await.unwrap().leased.is_empty());
+    let lease_until = world.payment(order_id).await["lease_until"].clone();
 
     // It charges, and is killed before it can store what came of it.
     let mut gateway = other.app.gateway.talk(leased[0].cause.clone());
@@ -179,13 +184,12 @@ async fn the_payment_of_a_killed_process_is_taken_over_at_once_and_looked_up() {
     other.settlement = payment::presentation::settlement::Settlement::new(other.app.clone());
     other.kill(alive).await;
     let (stop, running) = world.service.run();
-    let begun = std::time::Instant::now();
     eventually(SOON, || async {
         world.service.app.wanted.notify();
         world.status(order_id).await == "captured"
     })
     .await;
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(world.changed_within(order_id, &lease_until).await, "it waited for the lease to end");
     let payment = world.payment(order_id).await;
     assert_eq!((&payment["attempts"], &payment["lease_owner"]), (&2.into(), &Value::Null));
     assert_eq!(world.ledger(order_id), (1, 1_999));

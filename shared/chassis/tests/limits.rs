@@ -43,7 +43,14 @@ fn api() -> Api {
         .route("/echo", post(echo))
         .route("/length", post(length))
         .route("/import", post(count));
-    Api::new(routes).body_limit("/import", 1 << 20).limits(Limits {
+    let patient =
+        Limits { head_timeout: PATIENCE * 2, body_timeout: PATIENCE * 2, ..Limits::default() };
+    Api::new(routes).body_limit("/import", 1 << 20).limits(patient)
+}
+
+/// One that does not wait long for what trickles.
+fn impatient_api() -> Api {
+    api().limits(Limits {
         head_timeout: Duration::from_millis(300),
         body_timeout: Duration::from_millis(300),
         ..Limits::default()
@@ -152,7 +159,7 @@ async fn a_request_that_is_not_http_is_a_problem_too() {
 
 #[tokio::test]
 async fn a_head_that_trickles_is_a_408_and_an_idle_connection_closes_quietly() {
-    let server = start(api()).await;
+    let server = start(impatient_api()).await;
     let begun = Instant::now();
     let late = exchange(server.addr, "GET / HTTP/1.1\r\nHost: a\r\n").await;
     assert_eq!((late.status, late.code().as_str()), (408, "request_timeout"));
@@ -166,7 +173,7 @@ async fn a_head_that_trickles_is_a_408_and_an_idle_connection_closes_quietly() {
 
 #[tokio::test]
 async fn a_body_that_trickles_is_a_408_and_the_connection_closes() {
-    let server = start(api()).await;
+    let server = start(impatient_api()).await;
     for path in ["/echo", "/length", "/import"] {
         let head = "Host: a\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{";
         let late = exchange(server.addr, format!("POST {path} HTTP/1.1\r\n{head}")).await;
@@ -217,7 +224,8 @@ async fn a_stopping_server_finishes_what_it_began_and_accepts_nothing_more() {
             "finished"
         }
     };
-    let mut server = start(Api::new(Router::new().route("/", get(handler)))).await;
+    let limits = Limits { drain: PATIENCE * 2, ..Limits::default() };
+    let mut server = start(Api::new(Router::new().route("/", get(handler))).limits(limits)).await;
     let mut client = TcpStream::connect(server.addr).await.unwrap();
     client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     let _never_used = TcpStream::connect(server.addr).await.unwrap();
@@ -229,21 +237,27 @@ async fn a_stopping_server_finishes_what_it_began_and_accepts_nothing_more() {
     let mut answer = Vec::new();
     tokio::time::timeout(PATIENCE, client.read_to_end(&mut answer)).await.unwrap().unwrap();
     assert_eq!(Answer::parse(&answer).body, "finished");
-    let ended = tokio::time::timeout(Duration::from_secs(3), server.tasks.join_next()).await;
+    let ended = tokio::time::timeout(PATIENCE, server.tasks.join_next()).await;
     ended.expect("idle connections do not hold up the end").unwrap().unwrap();
 }
 
 #[tokio::test]
 async fn a_stream_that_listens_for_the_stop_ends_with_it() {
-    let handler = |Stopping(stop): Stopping| async move {
-        stop.cancelled().await;
-        "goodbye"
+    // The request must be there before the stop is, or the connection counts as never used.
+    let begun = Arc::new(Notify::new());
+    let saw = Arc::clone(&begun);
+    let handler = move |Stopping(stop): Stopping| {
+        let saw = Arc::clone(&saw);
+        async move {
+            saw.notify_one();
+            stop.cancelled().await;
+            "goodbye"
+        }
     };
     let mut server = start(Api::new(Router::new().route("/", get(handler)))).await;
     let mut client = TcpStream::connect(server.addr).await.unwrap();
     client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
-    // The request must be there before the stop is, or the connection counts as never used.
-    assert_eq!(support::get(server.addr, "/unknown").await.status, 404);
+    begun.notified().await;
     server.stop.cancel();
     let mut answer = Vec::new();
     tokio::time::timeout(PATIENCE, client.read_to_end(&mut answer)).await.unwrap().unwrap();
