@@ -2,6 +2,7 @@
 
 mod table;
 
+use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -67,7 +68,7 @@ impl Output {
         let stdout = std::io::stdout().is_terminal();
         Self {
             format: global.output,
-            colors: stdout && global.output == Format::Table && !no_color(),
+            colors: has_colors(stdout, global.output, no_color().as_deref()),
             progress: std::io::stderr().is_terminal(),
             assume_yes: global.yes,
         }
@@ -203,8 +204,36 @@ impl Output {
     }
 }
 
-/// <https://no-color.org>: set and not empty.
+/// <https://no-color.org>: set and not empty means none.
+fn has_colors(terminal: bool, format: Format, no_color: Option<&OsStr>) -> bool {
+    terminal && format == Format::Table && no_color.is_none_or(OsStr::is_empty)
+}
+
 #[expect(clippy::disallowed_methods, reason = "a convention of terminals, no setting of ours")]
-fn no_color() -> bool {
-    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+fn no_color() -> Option<OsString> {
+    std::env::var_os("NO_COLOR")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_are_for_people_at_a_terminal_who_do_not_forbid_them() {
+        let table = |terminal, no_color| has_colors(terminal, Format::Table, no_color);
+        assert!(table(true, None));
+        assert!(table(true, Some(OsStr::new(""))));
+        assert!(!table(true, Some(OsStr::new("1"))));
+        assert!(!table(false, None));
+        assert!(!has_colors(true, Format::Json, None));
+    }
+
+    #[test]
+    fn paint_without_colours_leaves_the_text_alone() {
+        let plain =
+            Output { format: Format::Table, colors: false, progress: false, assume_yes: false };
+        assert_eq!(plain.paint(Tone::Bad, "7"), "7");
+        let colored = Output { colors: true, ..plain };
+        assert_eq!(colored.paint(Tone::Bad, "7"), "\u{1b}[31m7\u{1b}[0m");
+    }
 }

@@ -19,7 +19,7 @@ async fn place(world: &World) -> String {
         "lines": [{ "sku": "DEMO-1", "quantity": 2 }],
         "payment_method": "pm_ok",
     });
-    // The catalogue learns of a new product a moment after inventory.
+    // A service that was killed may still be on its way back.
     eventually(SOON, || async {
         let key = Clock::system().new_id().to_string();
         let request = world.http.post(world.url("ORDER_PORT", "/orders")).json(&order);

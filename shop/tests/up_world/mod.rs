@@ -1,4 +1,5 @@
 //! A `shop up` of a test's own: free ports, a folder that nobody else uses, nothing left behind.
+#![allow(dead_code, reason = "each test file uses a part")]
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
