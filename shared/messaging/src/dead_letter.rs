@@ -1,23 +1,31 @@
 //! The parker: takes parked messages from the dead-letter queue into a table, where they can be
 //! listed, understood and replayed, for as long as it takes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use envelope::MAX_BODY;
 use metrics::gauge;
+use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::failure::Trouble;
 use crate::pool::Pool;
 use crate::reason::Code;
 use crate::retry::Backoff;
 use crate::step::{Progress, Step};
 use crate::topology::Topology;
 use crate::transport::{Delivery, Settlement, Subscription, Transport, TransportError};
+use crate::vitals::{Part, Vitals};
 
 const CHUNK: usize = 16;
+/// Characters of a claim: an index entry has room for two, at four bytes a character.
+const LONGEST_CLAIM: usize = 255;
+const LONGEST_REASON: usize = 1_000;
 
 /// Moves one service's dead letters from queue to table.
 pub struct Parker {
@@ -25,6 +33,7 @@ pub struct Parker {
     transport: Arc<dyn Transport>,
     topology: Topology,
     stop: CancellationToken,
+    vitals: Vitals,
     subscription: Option<Box<dyn Subscription>>,
     /// Letters that the database was not there for. They stay unsettled: handing them back would
     /// count as failed deliveries, and a broker drops what failed too often.
@@ -38,15 +47,18 @@ impl Parker {
         transport: Arc<dyn Transport>,
         topology: Topology,
         stop: CancellationToken,
+        vitals: Vitals,
     ) -> Self {
         let away = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
-        Self { pool, transport, topology, stop, subscription: None, waiting: Vec::new(), away }
+        let waiting = Vec::new();
+        Self { pool, transport, topology, stop, vitals, subscription: None, waiting, away }
     }
 
     async fn advance(&mut self) -> Result<Progress, TransportError> {
         if self.subscription.is_none() {
             self.waiting.clear();
             self.subscription = Some(self.transport.parked(&self.topology).await?);
+            self.vitals.well(Part::Parker);
             self.count().await;
         }
         let Some(subscription) = self.subscription.as_mut() else { return Ok(Progress::More) };
@@ -57,14 +69,16 @@ impl Parker {
             };
         }
         for letter in &self.waiting {
-            if let Err(error) = store(&self.pool, &self.topology, letter).await {
-                tracing::debug!(%error, "parker waits for the database");
+            if let Err(error) = keep(&self.pool, &self.topology, letter).await {
+                let why = Trouble::from(error);
+                self.vitals.ill(Part::Parker, format!("database: {}", why.why()));
                 return Ok(Progress::Idle(self.away.next(self.pool.clock())));
             }
         }
         let stored = self.waiting.drain(..).map(|letter| (letter, Settlement::Done)).collect();
         subscription.settle(stored).await?;
         self.away.reset();
+        self.vitals.well(Part::Parker);
         self.count().await;
         Ok(Progress::More)
     }
@@ -81,22 +95,92 @@ impl Parker {
     }
 }
 
+/// What a letter says of itself. None of it is proven: what could not be verified still needs a name
+/// to be found by.
+struct Claims {
+    queue: String,
+    source: Option<String>,
+    event_id: Option<Uuid>,
+    event_type: Option<String>,
+    headers: Value,
+    code: String,
+    reason: String,
+}
+
+impl Claims {
+    fn of(letter: &Delivery, topology: &Topology, namespace: &str) -> Self {
+        // Our own copies carry no note of the broker's. With one, or without a code of ours, it was
+        // the broker that gave up on it, whatever it had failed with before.
+        let ours = !letter.headers.contains_key("x-first-death-reason");
+        let told = |what: &str| {
+            letter
+                .headers
+                .get(&format!("x-{namespace}-{what}"))
+                .filter(|_| ours)
+                .map(String::as_str)
+        };
+        let id = letter.message_id.as_deref();
+        let headers: BTreeMap<String, String> = letter
+            .headers
+            .iter()
+            .map(|(name, value)| (printable(name), printable(value)))
+            .collect();
+        Self {
+            queue: told("origin-queue").map_or_else(|| topology.work_queue(), short),
+            source: claimed_source(&letter.body).as_deref().map(short),
+            event_id: id.and_then(|id| Uuid::parse_str(id).ok()),
+            event_type: letter.type_name.as_deref().map(short),
+            headers: serde_json::json!(headers),
+            code: told("code").map_or_else(|| Code::DeliveryLimit.as_str().to_owned(), short),
+            reason: told("reason").map_or_else(
+                || "the broker's delivery limit was reached".to_owned(),
+                |why| printable(why).chars().take(LONGEST_REASON).collect(),
+            ),
+        }
+    }
+
+    /// The rest of it, for a database that does not take it all.
+    fn without_names(self, topology: &Topology) -> Self {
+        let queue = topology.work_queue();
+        Self { queue, source: None, event_id: None, event_type: None, ..self }
+    }
+}
+
+/// The source, if this is an envelope at all.
+fn claimed_source(body: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Claimed {
+        source: Option<String>,
+    }
+    // A list would do for a struct, too.
+    if body.len() > MAX_BODY || !body.trim_ascii_start().starts_with(b"{") {
+        return None;
+    }
+    serde_json::from_slice::<Claimed>(body).ok()?.source
+}
+
+/// Keeps one dead letter, without its claimed names when the database takes them not: a letter that
+/// cannot be stored would hold up all those behind it for ever.
+async fn keep(pool: &Pool, topology: &Topology, letter: &Delivery) -> Result<(), sqlx::Error> {
+    let claims = Claims::of(letter, topology, pool.identity().namespace());
+    match store(pool, letter, &claims).await {
+        Err(error) if will_never_fit(&error) => {
+            tracing::warn!(%error, "dead letter is stored without the names that it claims");
+            store(pool, letter, &claims.without_names(topology)).await
+        }
+        done => done,
+    }
+}
+
+/// Data exceptions, broken constraints, and what is too long for an index.
+fn will_never_fit(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|refusal| refusal.code());
+    code.is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
+}
+
 /// Stores one dead letter. The same one again changes nothing, unless somebody has decided over it
 /// meanwhile: then it has failed once more.
-async fn store(pool: &Pool, topology: &Topology, letter: &Delivery) -> Result<(), sqlx::Error> {
-    let namespace = pool.identity().namespace();
-    let header = |what: &str| letter.headers.get(&format!("x-{namespace}-{what}"));
-    // Claimed, not proven: what could not be verified still needs a name to be found by.
-    let claimed: Option<Value> = serde_json::from_slice(&letter.body).ok();
-    let claimed_source = claimed.as_ref().and_then(|c| c.get("source")).and_then(Value::as_str);
-    let event_id = letter.message_id.as_deref().and_then(|id| Uuid::parse_str(id).ok());
-    // Our own copies carry no note of the broker's. With one, or without a code of ours, it was the
-    // broker that gave up on it, whatever it had failed with before.
-    let ours = !letter.headers.contains_key("x-first-death-reason");
-    let told = |what: &str| header(what).filter(|_| ours);
-    let queue = told("origin-queue").map_or_else(|| topology.work_queue(), |q| printable(q));
-    let code = told("code").map_or(Code::DeliveryLimit.as_str(), String::as_str);
-    let reason = told("reason").map_or("the broker's delivery limit was reached", String::as_str);
+async fn store(pool: &Pool, letter: &Delivery, claims: &Claims) -> Result<(), sqlx::Error> {
     let sha256: [u8; 32] = Sha256::digest(&letter.body).into();
     sqlx::query!(
         "insert into messaging.dead_letter
@@ -110,21 +194,15 @@ async fn store(pool: &Pool, topology: &Topology, letter: &Delivery) -> Result<()
                 parked_at = excluded.parked_at
             where dead_letter.state <> 'parked'",
         pool.new_id(),
-        queue,
-        claimed_source.map(printable),
-        event_id,
-        letter.type_name.as_deref().map(printable),
+        &claims.queue,
+        claims.source.as_deref(),
+        claims.event_id,
+        claims.event_type.as_deref(),
         &sha256[..],
         letter.body.as_slice(),
-        serde_json::json!(
-            letter
-                .headers
-                .iter()
-                .map(|(k, v)| (printable(k), printable(v)))
-                .collect::<std::collections::BTreeMap<_, _>>()
-        ),
-        printable(code),
-        printable(reason),
+        &claims.headers,
+        &claims.code,
+        &claims.reason,
         i32::try_from(letter.attempts).unwrap_or(i32::MAX),
         letter.first_failed_at,
         pool.clock().now(),
@@ -139,12 +217,17 @@ fn printable(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
+/// Short enough for an index, whatever it is.
+fn short(text: &str) -> String {
+    printable(text).chars().take(LONGEST_CLAIM).collect()
+}
+
 impl Step for Parker {
     async fn step(&mut self) -> Progress {
         match self.advance().await {
             Ok(progress) => progress,
             Err(error) => {
-                tracing::debug!(%error, "parker waits for the broker");
+                self.vitals.ill(Part::Parker, error.to_string());
                 if let Some(spent) = self.subscription.take() {
                     spent.close().await;
                 }

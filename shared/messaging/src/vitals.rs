@@ -9,6 +9,9 @@ use metrics::gauge;
 pub(crate) enum Part {
     Relay,
     Consumer,
+    /// Reported only: dead letters that wait in their queue are safe there, and keep no service from
+    /// its work.
+    Parker,
 }
 
 impl Part {
@@ -16,6 +19,7 @@ impl Part {
         match self {
             Self::Relay => "relay",
             Self::Consumer => "consumer",
+            Self::Parker => "parker",
         }
     }
 }
@@ -24,7 +28,7 @@ impl Part {
 /// broker and database, so that asking costs nothing. Cheap to clone; clones share it.
 #[derive(Debug, Clone)]
 pub struct Vitals {
-    ills: Arc<Mutex<[Option<String>; 2]>>,
+    ills: Arc<Mutex<[Option<String>; 3]>>,
     consumes: bool,
 }
 
@@ -32,7 +36,7 @@ impl Vitals {
     /// `consumes` is false where nothing is consumed.
     pub(crate) fn new(consumes: bool) -> Self {
         let unknown = || Some("not connected yet".to_owned());
-        Self { ills: Arc::new(Mutex::new([unknown(), unknown()])), consumes }
+        Self { ills: Arc::new(Mutex::new([unknown(), unknown(), None])), consumes }
     }
 
     pub(crate) fn well(&self, part: Part) {
@@ -90,5 +94,8 @@ mod tests {
         let publisher = Vitals::new(false);
         publisher.well(Part::Relay);
         assert!(publisher.check().is_ok());
+        vitals.well(Part::Relay);
+        vitals.ill(Part::Parker, "no queue".into());
+        assert!(vitals.check().is_ok(), "a parker keeps nobody from work");
     }
 }

@@ -52,7 +52,8 @@ pub trait Transport: Send + Sync + 'static {
     /// Makes what `topology` needs and is not there; deletes nothing. Returns what it made.
     ///
     /// # Errors
-    /// [`TransportError::Topology`] when something exists with other properties: the difference.
+    /// [`TransportError::Topology`] when something exists with other properties: all differences.
+    /// Nothing has been made then.
     async fn provision(&self, topology: &Topology) -> Result<Vec<String>, TransportError>;
 }
 
@@ -178,12 +179,13 @@ pub trait Subscription: Send + Sync {
     /// [`TransportError`]: the subscription is spent, and what was not settled comes again.
     async fn next(&mut self, max: usize) -> Result<Vec<Delivery>, TransportError>;
 
-    /// Settles deliveries, each once.
+    /// Settles deliveries, each once; first those that are done. Waits a few seconds at most for
+    /// those that come again or are parked, as a broker may hold back what is published.
     ///
     /// # Errors
-    /// [`TransportError::Topology`]: some have no place to go (a queue is missing or full). They
-    /// stay unsettled, are tried again with the next call, also one without deliveries, and the
-    /// subscription goes on. [`TransportError::Away`]: the subscription is spent. A delivery whose
+    /// [`TransportError::Topology`]: some have found no place yet (a queue is missing or full, or
+    /// the broker takes nothing now). They stay unsettled, are tried again with the next call, also
+    /// one without deliveries, and the subscription goes on. [`TransportError::Away`]: the subscription is spent. A delivery whose
     /// settlement is lost comes again; its inbox row knows it.
     async fn settle(&mut self, all: Vec<(Delivery, Settlement)>) -> Result<(), TransportError>;
 

@@ -31,8 +31,9 @@ async fn a_message_that_comes_many_times_in_one_chunk_and_across_chunks_has_one_
     }
 
     house.finish(&ledger, vec![runs]).await;
-    assert_eq!(ledger.count("entry").await, 2);
-    assert_eq!((switch.begun("hall"), switch.begun("attic")), (1, 1));
+    let once = ["attic", "hall"].map(|lamp| (lamp.to_owned(), 1));
+    assert_eq!(ledger.effects().await, once.into());
+    assert!(switch.begun("hall") >= 1 && switch.begun("attic") >= 1);
     assert!(ledger.dead_letters().await.is_empty());
 }
 

@@ -48,7 +48,19 @@ async fn connections_that_are_cut_at_any_byte_lose_and_repeat_nothing() {
         tx.commit().await.unwrap();
         // In the middle of it, and in half of the rounds in the middle of coming back.
         let seen = (round * 20) as usize;
-        eventually(SOON, || async { ledger.effects().await.len() >= seen }).await;
+        eventually(SOON, || async {
+            let effects = ledger.effects().await.len();
+            let queue = house.vhost.queue("ledger.in").await;
+            let (lamps, ledgers) = (lamp.kit.vitals().check(), ledger.kit.vitals().check());
+            let pending = lamp.pending().await.len();
+            if effects >= seen {
+                return Ok(());
+            }
+            Err(format!(
+                "{effects} of {seen}, {pending} pending, {queue:?}, {lamps:?}, {ledgers:?}"
+            ))
+        })
+        .await;
         cut += proxy.cut();
         for _ in 0..round % 2 {
             eventually(SOON, || async { proxy.cut() > 0 }).await;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use messaging::Handlers;
@@ -53,7 +54,8 @@ async fn a_broker_that_is_killed_twice_loses_nothing_and_work_goes_on_when_it_is
         broker.restart().await;
         let back = Instant::now();
         eventually_effects(&ledger, from as usize + 60).await;
-        assert!(back.elapsed() < Duration::from_secs(10), "{:?}", back.elapsed());
+        // A second or two; the rest is for a machine that is busy with a start.
+        assert!(back.elapsed() < LATER / 2, "{:?}", back.elapsed());
         eventually(SOON, || async { lamp.kit.vitals().check() }).await;
     }
 
@@ -79,17 +81,16 @@ async fn a_broker_that_freezes_is_noticed_and_no_transaction_stays_open_meanwhil
 
     process::stop(broker.pid()).unwrap();
     tell(&lamp, 1..100).await;
-    // Until the confirms are given up, and the connection after them.
+    // Until the confirms are given up, and the connection after them. A statement of its own takes a
+    // moment, too, and is open in a look or two; a transaction across the broker would be in each,
+    // until the confirms are given up.
+    let looks = AtomicU32::new(0);
     eventually(LATER, || async {
-        for service in [&lamp, &ledger] {
-            // A statement of its own takes a moment, too; a transaction across the broker does not
-            // end while it is frozen.
-            eventually(Duration::from_secs(2), || async {
-                let open = service.open_transactions().await;
-                if open.is_empty() { Ok(()) } else { Err(format!("{open:?}")) }
-            })
-            .await;
-        }
+        let mut open = lamp.open_transactions().await;
+        open.extend(ledger.open_transactions().await);
+        let busy = if open.is_empty() { 0 } else { looks.load(Ordering::SeqCst) + 1 };
+        looks.store(busy, Ordering::SeqCst);
+        assert!(busy < 20, "still open: {open:?}");
         lamp.kit.vitals().check().is_err()
     })
     .await;

@@ -1,15 +1,18 @@
 //! The topology: made once, reported, never changed behind anybody's back.
 
+use std::collections::BTreeSet;
+
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
+use messaging::topology::Topology;
 use messaging::transport::TransportError;
-use messaging::transport::rabbitmq::RabbitMq;
+use messaging::transport::rabbitmq::{Binding, RabbitMq};
 use messaging::{Handlers, Messaging};
 use reqwest::Method;
 use serde_json::json;
 use testkit::eventually;
 
-use crate::house::{Book, House, Lit, NAMESPACE, Raw, SOON, Switch};
+use crate::house::{Book, Dimmed, House, Lit, NAMESPACE, Raw, SOON, Switch};
 
 #[tokio::test]
 async fn what_is_made_is_reported_and_the_second_time_nothing_is_made() {
@@ -43,23 +46,109 @@ async fn a_queue_with_other_arguments_is_reported_with_the_difference_and_left_a
     house.lamp().await.kit.provision().await.unwrap();
     let wire = house.wire().await;
     let classic = QueueDeclareOptions { durable: true, ..Default::default() };
-    let declare = wire.channel.queue_declare("ledger.in".into(), classic, FieldTable::default());
-    declare.await.unwrap();
+    // The last that would be made is different, too.
+    for queue in ["ledger.in", "ledger.retry.10m"] {
+        let declare = wire.channel.queue_declare(queue.into(), classic, FieldTable::default());
+        declare.await.unwrap();
+    }
     wire.bind("ledger.in", "lamp.lit.v1").await;
     wire.publish("events", "lamp.lit.v1", &Raw::of(&Lit::new("hall", 1), 1)).await;
+
+    let before = house.vhost.queues().await;
 
     let ledger = house.ledger(&Switch::new()).await;
     let error = ledger.kit.provision().await.unwrap_err();
     assert!(matches!(error, TransportError::Topology(_)));
     let text = error.to_string();
-    for part in
-        ["ledger.in exists", "inequivalent arg", "nothing was changed", "run the migration again"]
-    {
+    for part in [
+        "ledger.in exists",
+        "ledger.retry.10m exists",
+        "inequivalent arg",
+        "nothing was changed",
+        "run the migration again",
+    ] {
         assert!(text.contains(part), "{part}: {text}");
     }
+    assert_eq!(house.vhost.queues().await, before, "something was made all the same");
     assert_eq!(wire.get("ledger.in").await.unwrap().version().0, "lamp/hall");
     let queue = queue_details(&house, "ledger.in").await;
     assert_eq!(queue["type"], "classic");
+}
+
+#[tokio::test]
+async fn services_are_looked_at_together_before_anything_is_made_for_one() {
+    let house = House::new().await;
+    let topology = |service: &str| Topology {
+        service: service.to_owned(),
+        bindings: vec!["lamp.lit.v1".to_owned()],
+    };
+    let classic = QueueDeclareOptions { durable: true, ..Default::default() };
+    let wire = house.wire().await;
+    let declare = wire.channel.queue_declare("shelf.dlq".into(), classic, FieldTable::default());
+    declare.await.unwrap();
+    let transport = house.transport("migration");
+    let both = [topology("ledger"), topology("shelf")];
+    let error = transport.survey(&both).await.err().unwrap().to_string();
+    assert!(error.contains("shelf.dlq exists"), "{error}");
+    assert_eq!(house.vhost.queues().await, ["shelf.dlq"]);
+    assert_eq!(exchanges(&house).await, Vec::<String>::new());
+
+    house.vhost.delete_queue("shelf.dlq").await;
+    let survey = transport.survey(&both).await.unwrap();
+    assert!(house.vhost.queues().await.is_empty(), "a survey changes nothing");
+    let mut made = Vec::new();
+    transport.make(&survey, |one| made.push(one)).await.unwrap();
+    assert_eq!(made.iter().filter(|one| one.starts_with("queue ")).count(), 14, "{made:?}");
+    assert_eq!(house.vhost.queues().await.len(), 14);
+}
+
+#[tokio::test]
+async fn a_binding_that_is_new_on_a_queue_of_old_is_told_where_bindings_can_be_known() {
+    let house = House::new().await;
+    let ledger = house.ledger(&Switch::new()).await;
+    ledger.kit.provision().await.unwrap();
+    let transport = house.transport("migration");
+    let mut wants_more = ledger.kit.topology().clone();
+    wants_more.bindings = vec!["lamp.dimmed.v1".to_owned()];
+    let there = |exchange: &str, key: &str, queue: &str| Binding {
+        exchange: exchange.to_owned(),
+        key: key.to_owned(),
+        queue: queue.to_owned(),
+    };
+    let mut bound = BTreeSet::from([
+        there("events", "lamp.lit.v1", "ledger.in"),
+        there("requeue", "ledger.in", "ledger.in"),
+        there("dead-letters", "ledger.dlq", "ledger.dlq"),
+        there("events", "lamp.lit.v1", "else.in"),
+    ]);
+    for rung in wants_more.rungs() {
+        let queue = wants_more.retry_queue(*rung);
+        bound.insert(there("retry", &queue, &queue));
+    }
+    let mut survey = transport.survey(std::slice::from_ref(&wants_more)).await.unwrap();
+    let unwanted = survey.with_bindings(bound);
+    assert_eq!(unwanted, [there("events", "lamp.lit.v1", "ledger.in")]);
+    let mut made = Vec::new();
+    transport.make(&survey, |one| made.push(one)).await.unwrap();
+    assert_eq!(made, ["binding events -lamp.dimmed.v1-> ledger.in"]);
+    // Not only told.
+    let dimmed = Dimmed { lamp: "hall".into(), n: 1 };
+    let wire = house.wire().await;
+    wire.publish("events", "lamp.dimmed.v1", &Raw::of(&dimmed, 1)).await;
+    assert_eq!(house.vhost.depth("ledger.in").await, Some(1));
+}
+
+#[tokio::test]
+async fn the_broker_gives_up_on_a_message_after_twenty_deliveries_and_on_a_dead_letter_never() {
+    let house = House::new().await;
+    house.ledger(&Switch::new()).await.kit.provision().await.unwrap();
+    let limit = async |queue| {
+        let details = queue_details(&house, queue).await;
+        details["arguments"]["x-delivery-limit"].as_i64()
+    };
+    assert_eq!(limit("ledger.in").await, Some(20));
+    assert_eq!(limit("ledger.dlq").await, Some(i64::from(i32::MAX)));
+    assert_eq!(limit("ledger.retry.1s").await, None, "nobody consumes it");
 }
 
 #[tokio::test]
@@ -137,6 +226,14 @@ async fn user(house: &House, name: &str, write: &str, read: &str) -> String {
     management.call(Method::PUT, &["permissions", vhost, &login], Some(rights)).await.unwrap();
     let (_, rest) = house.vhost.amqp_url().split_once('@').unwrap();
     format!("amqp://{login}:p@{rest}")
+}
+
+/// Those that are not the broker's own.
+async fn exchanges(house: &House) -> Vec<String> {
+    let path = ["exchanges", house.vhost.name()];
+    let all = house.vhost.management().call(Method::GET, &path, None).await.unwrap().unwrap();
+    let names = all.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap().to_owned());
+    names.filter(|name| !name.is_empty() && !name.starts_with("amq.")).collect()
 }
 
 async fn queue_details(house: &House, queue: &str) -> serde_json::Value {

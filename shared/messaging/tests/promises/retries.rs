@@ -14,14 +14,15 @@ async fn a_transient_failure_comes_back_after_the_first_rung_and_to_its_own_queu
     let (ledger, runs) = house.running_ledger(&switch).await;
     let wire = house.wire().await;
     wire.queue("probe", &["#"]).await;
+    let spy = house.spy_on_retries().await;
     let sent = Instant::now();
     wire.publish("events", "lamp.lit.v1", &Raw::of(&Lit::with("hall", Mood::Transient), 1)).await;
 
-    eventually(SOON, || async { house.vhost.depth("ledger.retry.1s").await == Some(1) }).await;
+    spy.take("spy", 1).await;
     switch.heal();
     eventually(SOON, || async { ledger.count("entry").await == 1 }).await;
     assert!(sent.elapsed() >= Duration::from_secs(1), "{:?}", sent.elapsed());
-    assert_eq!(switch.begun("hall"), 2);
+    assert!(switch.begun("hall") >= 2);
     house.finish(&ledger, vec![runs]).await;
     assert_eq!(wire.drain("probe").await.len(), 2, "the event and the test's last message");
 }
@@ -32,10 +33,13 @@ async fn a_message_climbs_every_rung_with_its_attempts_counted_and_is_parked_aft
     let (ledger, _runs) = house.running_ledger(&Switch::new()).await;
     let wire = house.wire().await;
     let sent = Raw::of(&Lit::with("hall", Mood::Transient), 1);
+    for rung in LADDER {
+        wire.divert(&format!("ledger.retry.{}", rung.name), rung.name).await;
+    }
     wire.publish("events", "lamp.lit.v1", &sent).await;
     let mut first_failed = None;
     for (rung, attempt) in LADDER.iter().zip(1..) {
-        let resting = wire.take(&format!("ledger.retry.{}", rung.name), 1).await.remove(0);
+        let resting = wire.take(rung.name, 1).await.remove(0);
         assert_eq!(resting.body, sent.body);
         assert_eq!(resting.header(&header("attempt")), Some(format!("{attempt}")));
         assert_eq!(resting.header(&header("code")).as_deref(), Some("retries_exhausted"));
@@ -64,7 +68,7 @@ async fn the_broker_itself_brings_a_message_back_from_two_rungs() {
     let (ledger, _runs) = house.running_ledger(&switch).await;
     let wire = house.wire().await;
     wire.publish("events", "lamp.lit.v1", &Raw::of(&Lit::with("hall", Mood::Stranger), 1)).await;
-    eventually(SOON, || async { switch.begun("hall") == 3 }).await;
+    eventually(SOON, || async { switch.begun("hall") >= 3 }).await;
     let resting = wire.take("ledger.retry.30s", 1).await.remove(0);
     assert_eq!(resting.header(&header("attempt")).as_deref(), Some("3"));
     assert_eq!(resting.header(&header("code")).as_deref(), Some("unknown_aggregate"));

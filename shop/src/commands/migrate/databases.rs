@@ -7,6 +7,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Connection as _};
 
 use super::plan::Plan;
+use super::told::Told;
 use crate::Output;
 use crate::services::{SERVICES, Service};
 
@@ -19,32 +20,58 @@ struct Server {
     admin: PgConnection,
 }
 
+/// What was found of one service.
+struct Found {
+    role: bool,
+    database: bool,
+    /// Whether anybody may enter the database.
+    open: bool,
+    plan: Plan,
+}
+
+/// All databases, looked at. No other migration runs for as long as this lives.
+pub(super) struct Databases {
+    server: Server,
+    found: Vec<Found>,
+}
+
 /// Brings roles, databases and schemas up to date; gives what it changed. Looks at all of them
 /// before it changes any.
 ///
 /// # Errors
 /// When the server does not answer, a migration fails, or a database was migrated by a newer program.
 pub(crate) async fn migrate(admin_url: &str, out: &Output) -> anyhow::Result<Vec<String>> {
-    let mut server = Server::connect(admin_url).await?;
-    server.take_turn(out).await?;
-    let mut plans = Vec::new();
-    for service in SERVICES {
-        plans.push(server.look_at(service).await?);
-    }
-    let mut changes = Vec::new();
-    for (service, plan) in SERVICES.iter().zip(plans) {
-        changes.extend(server.bring_up_to_date(service, plan).await?);
-    }
-    // Ends the turn as well.
-    server.admin.close().await?;
-    Ok(changes)
+    let mut told = Told::silently();
+    look(admin_url, out).await?.bring_up_to_date(&mut told).await?;
+    Ok(told.all())
 }
 
-/// What was found of one service.
-struct Found {
-    role: bool,
-    database: bool,
-    plan: Plan,
+/// Looks at all databases and changes none.
+///
+/// # Errors
+/// When the server does not answer, or a database was migrated by a newer program.
+pub(super) async fn look(admin_url: &str, out: &Output) -> anyhow::Result<Databases> {
+    let mut server = Server::connect(admin_url).await?;
+    server.take_turn(out).await?;
+    let mut found = Vec::new();
+    for service in SERVICES {
+        found.push(server.look_at(service).await?);
+    }
+    Ok(Databases { server, found })
+}
+
+impl Databases {
+    /// Makes what is missing.
+    ///
+    /// # Errors
+    /// When the server does not answer, or a migration fails. What was told is done.
+    pub(super) async fn bring_up_to_date(mut self, told: &mut Told<'_>) -> anyhow::Result<()> {
+        for (service, found) in SERVICES.iter().zip(self.found) {
+            self.server.bring_up_to_date(service, found, told).await?;
+        }
+        // Ends the turn as well.
+        Ok(self.server.admin.close().await?)
+    }
 }
 
 impl Server {
@@ -92,7 +119,10 @@ impl Server {
         } else {
             Plan::everything(service)
         };
-        Ok(Found { role, database, plan })
+        // Also what a crash between two statements has left open.
+        let is_open = "select has_database_privilege('public', $1, 'connect, temporary')";
+        let open = database && self.exists(is_open, &name).await?;
+        Ok(Found { role, database, open, plan })
     }
 
     async fn exists(&mut self, question: &'static str, name: &str) -> sqlx::Result<bool> {
@@ -103,35 +133,36 @@ impl Server {
         &mut self,
         service: &Service,
         found: Found,
-    ) -> anyhow::Result<Vec<String>> {
+        told: &mut Told<'_>,
+    ) -> anyhow::Result<()> {
         let name = service.database();
-        let mut changes = Vec::new();
         if !found.role {
             // A development password, which is no secret; set another one where it matters.
             self.run(format!("create role {name} login password '{name}'")).await?;
-            changes.push(format!("role {name}"));
+            told.change(format!("role {name}"));
         }
         if !found.database {
-            self.create_database(&name).await?;
-            changes.push(format!("database {name}"));
+            // A database is created by a member of the role that is to own it, which a superuser is
+            // anyway.
+            self.run(format!("grant {name} to current_user")).await?;
+            self.run(format!("create database {name} owner {name}")).await?;
+            told.change(format!("database {name}"));
+        }
+        if found.open || !found.database {
+            // A service has no business in another one's database.
+            self.run(format!("revoke connect, temporary on database {name} from public")).await?;
+            if found.open {
+                told.change(format!("database {name}: closed to all but its owner"));
+            }
         }
         if !found.plan.is_empty() {
             // As the role, so that everything belongs to it.
             let mut connection = self.enter(&name, Some(&name)).await?;
-            let applied = found.plan.apply(&mut connection, service).await;
+            let applied = found.plan.apply(&mut connection, service, &name, told).await;
             connection.close().await?;
             applied.with_context(|| format!("database {name}"))?;
-            changes.extend(found.plan.lines(&name));
         }
-        Ok(changes)
-    }
-
-    async fn create_database(&mut self, name: &str) -> anyhow::Result<()> {
-        // A database is created by a member of the role that is to own it, which a superuser is anyway.
-        self.run(format!("grant {name} to current_user")).await?;
-        self.run(format!("create database {name} owner {name}")).await?;
-        // A service has no business in another one's database.
-        self.run(format!("revoke connect, temporary on database {name} from public")).await
+        Ok(())
     }
 
     /// Names of roles and databases cannot be parameters; ours are letters and underscores.

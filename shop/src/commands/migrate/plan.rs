@@ -6,6 +6,7 @@ use anyhow::{Context as _, bail};
 use sqlx::migrate::{Migrate as _, Migration, Migrator};
 use sqlx::postgres::PgConnection;
 
+use super::told::Told;
 use crate::services::Service;
 
 /// The migrations that are to be applied: the kit's first, then the service's own.
@@ -37,23 +38,33 @@ impl Plan {
         self.kit.is_empty() && self.own.is_empty()
     }
 
-    /// Applies it, on a connection as the role that owns the database.
+    /// Applies it, on a connection as the role that owns the database, and tells of what is done
+    /// even if not all of it could be.
     pub(super) async fn apply(
         &self,
         connection: &mut PgConnection,
         service: &Service,
+        database: &str,
+        told: &mut Told<'_>,
     ) -> anyhow::Result<()> {
-        messaging::MIGRATIONS.run(&mut *connection).await.context("the kit's migrations")?;
-        service.migrations.run(&mut *connection).await.context("the service's migrations")
-    }
-
-    /// A line for each migration.
-    pub(super) fn lines(&self, database: &str) -> Vec<String> {
-        let line = |whose: &str, m: &Migration| {
-            format!("{database}: {whose} migration {} {}", m.version, m.description)
-        };
-        let kit = self.kit.iter().map(|migration| line("messaging", migration));
-        kit.chain(self.own.iter().map(|migration| line("own", migration))).collect()
+        for (whose, migrator, planned) in [
+            ("messaging", &messaging::MIGRATIONS, &self.kit),
+            ("own", service.migrations, &self.own),
+        ] {
+            let done = migrator.run(&mut *connection).await;
+            let left = match &done {
+                Ok(()) => Vec::new(),
+                // What failed is for the error to tell.
+                Err(_) => pending(connection, migrator).await.unwrap_or_else(|_| planned.clone()),
+            };
+            let is_left = |one: &Migration| left.iter().any(|left| left.version == one.version);
+            for one in planned.iter().filter(|one| !is_left(one)) {
+                let (version, what) = (one.version, &one.description);
+                told.change(format!("{database}: {whose} migration {version} {what}"));
+            }
+            done.with_context(|| format!("{whose} migrations"))?;
+        }
+        Ok(())
     }
 }
 

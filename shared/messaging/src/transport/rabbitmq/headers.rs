@@ -13,6 +13,14 @@ use super::super::{Delivery, Failure, Outgoing};
 
 const PERSISTENT: u8 = 2;
 
+/// The header that tells copies of one connection apart.
+const MARK: &str = "copy";
+
+/// Properties go in one frame, and the smallest that a broker of today agrees to has 8 KiB: what a
+/// copy keeps, a reason and all other properties at their longest fit into it together.
+const KEPT_BYTES: usize = 4_096;
+const REASON_BYTES: usize = 1_000;
+
 /// The names of our headers, which carry the system's own: `x-shop-sig`.
 pub(crate) struct Names<'a>(pub(crate) &'a str);
 
@@ -55,21 +63,21 @@ pub(crate) fn of_event(message: &Outgoing<'_>) -> BasicProperties {
         .with_headers(headers)
 }
 
-/// Properties of the copy of a failed message: what it came with, and why it failed.
+/// Properties of the copy of a failed message: what it came with that still holds, and why it failed.
+/// `mark` is what a return of this copy is known by.
+///
+/// Nothing of the journey so far goes with it. An expiry would lose it in its queue, carbon copies
+/// would send it to others, a user id is checked against a connection that is not its author's, and
+/// the broker's own notes tell the parker that it was the broker that gave up on it.
 pub(crate) fn of_copy(
     original: &BasicProperties,
     namespace: &str,
     queue: &str,
     failure: &Failure,
+    mark: u64,
 ) -> BasicProperties {
     let names = Names(namespace);
-    let mut headers = FieldTable::default();
-    for (name, value) in original.headers().iter().flat_map(|h| h.inner()) {
-        // The broker's own notes are about the journey so far; it writes new ones.
-        if !name.as_str().starts_with("x-death") && !name.as_str().starts_with("x-first-death") {
-            headers.insert(name.clone(), value.clone());
-        }
-    }
+    let mut headers = kept(original, &names);
     let mut put = |what: &str, value: AMQPValue| {
         headers.insert(ShortString::from(names.header(what)), value);
     };
@@ -79,29 +87,76 @@ pub(crate) fn of_copy(
         text(&failure.first_failed_at.to_rfc3339_opts(SecondsFormat::Micros, true)),
     );
     put("code", text(failure.code.as_str()));
-    put("reason", text(&shortened(&failure.reason)));
+    put("reason", text(shortened(&failure.reason)));
     put("origin-queue", text(queue));
-    let copy = original.clone().with_delivery_mode(PERSISTENT).with_headers(headers);
-    // The broker checks a user id against the connection, and this connection is not the author's.
-    if original.user_id().is_some() { without_user_id(&copy) } else { copy }
-}
-
-fn without_user_id(from: &BasicProperties) -> BasicProperties {
-    let mut to = BasicProperties::default().with_delivery_mode(PERSISTENT);
+    put(MARK, text(&mark.to_string()));
+    let mut copy = BasicProperties::default().with_delivery_mode(PERSISTENT).with_headers(headers);
     macro_rules! keep {
         ($($get:ident $with:ident),*) => {$(
-            if let Some(value) = from.$get() { to = to.$with(value.clone()); }
+            if let Some(value) = original.$get() { copy = copy.$with(value.clone()); }
         )*};
     }
-    keep!(content_type with_content_type, headers with_headers, message_id with_message_id,
-        correlation_id with_correlation_id, kind with_type, app_id with_app_id,
-        timestamp with_timestamp);
-    to
+    keep!(content_type with_content_type, content_encoding with_content_encoding,
+        message_id with_message_id, correlation_id with_correlation_id, kind with_type,
+        app_id with_app_id, timestamp with_timestamp);
+    copy
+}
+
+/// What a copy is known by, on its way and when it is returned.
+pub(crate) fn mark_of(copy: &BasicProperties, namespace: &str) -> Option<String> {
+    let name = Names(namespace).header(MARK);
+    as_text(copy.headers().as_ref()?.inner().get(name.as_str())?)
+}
+
+/// The headers that go with a copy: signature and trace before others, as many as fit, so that a
+/// copy can be sent whatever the original came with.
+fn kept(original: &BasicProperties, names: &Names<'_>) -> FieldTable {
+    let signature = ["sig", "kid", "sigver"].map(|what| names.header(what));
+    let (first, others): (Vec<_>, Vec<_>) = original
+        .headers()
+        .iter()
+        .flat_map(|table| table.inner())
+        .filter(|(name, _)| !is_of_the_journey(name.as_str()))
+        .partition(|(name, _)| {
+            let name = name.as_str();
+            signature.iter().any(|one| one == name) || matches!(name, "traceparent" | "tracestate")
+        });
+    let mut headers = FieldTable::default();
+    let mut room = KEPT_BYTES;
+    for (name, value) in first.into_iter().chain(others) {
+        if let Some(rest) = room.checked_sub(name.as_str().len() + 1 + size(value)) {
+            room = rest;
+            headers.insert(name.clone(), value.clone());
+        }
+    }
+    headers
+}
+
+/// Headers that the broker writes, and those that tell it where else to route.
+fn is_of_the_journey(name: &str) -> bool {
+    matches!(name, "CC" | "BCC" | "x-death" | "x-delivery-count" | "x-acquired-count")
+        || name.starts_with("x-first-death-")
+        || name.starts_with("x-last-death-")
+}
+
+/// Bytes of a value on the wire, or a few more.
+fn size(value: &AMQPValue) -> usize {
+    1 + match value {
+        AMQPValue::LongString(text) => 4 + text.as_bytes().len(),
+        AMQPValue::ShortString(text) => 1 + text.as_str().len(),
+        AMQPValue::ByteArray(bytes) => 4 + bytes.as_slice().len(),
+        AMQPValue::FieldArray(values) => 4 + values.as_slice().iter().map(size).sum::<usize>(),
+        AMQPValue::FieldTable(table) => {
+            let entry = |(name, value): (&ShortString, _)| name.as_str().len() + 1 + size(value);
+            4 + table.inner().iter().map(entry).sum::<usize>()
+        }
+        _ => 8,
+    }
 }
 
 /// Frames are finite: an error text that carries a page of SQL must not break the parking.
-fn shortened(reason: &str) -> String {
-    reason.chars().take(1_000).collect()
+fn shortened(reason: &str) -> &str {
+    &reason[..reason.floor_char_boundary(REASON_BYTES)]
 }
 
 /// What was delivered, in our terms. Headers that have no text form are left out.
@@ -145,4 +200,95 @@ fn as_text(value: &AMQPValue) -> Option<String> {
         AMQPValue::Timestamp(seconds) => seconds.to_string(),
         _ => return None,
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::reason::Code;
+
+    fn copy(original: &BasicProperties, reason: &str) -> BasicProperties {
+        let failure = Failure {
+            code: Code::Rejected,
+            reason: reason.to_owned(),
+            attempts: 1,
+            first_failed_at: DateTime::UNIX_EPOCH,
+        };
+        of_copy(original, "house", "ledger.in", &failure, 7)
+    }
+
+    fn names(properties: &BasicProperties) -> Vec<String> {
+        let table = properties.headers().as_ref().unwrap();
+        table.inner().keys().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_copy_leaves_the_journey_of_its_original_behind() {
+        let mut headers = FieldTable::default();
+        for name in [
+            "CC",
+            "BCC",
+            "x-death",
+            "x-first-death-reason",
+            "x-last-death-queue",
+            "x-delivery-count",
+            "x-acquired-count",
+            "x-house-sig",
+            "x-of-the-sender",
+        ] {
+            headers.insert(name.into(), text("v"));
+        }
+        let original = BasicProperties::default()
+            .with_headers(headers)
+            .with_expiration("1".into())
+            .with_user_id("guest".into())
+            .with_reply_to("elsewhere".into())
+            .with_priority(9)
+            .with_message_id("m".into())
+            .with_content_type("c".into());
+        let copy = copy(&original, "not ever");
+        let expected = [
+            "x-house-attempt",
+            "x-house-code",
+            "x-house-copy",
+            "x-house-first-failed",
+            "x-house-origin-queue",
+            "x-house-reason",
+            "x-house-sig",
+            "x-of-the-sender",
+        ];
+        assert_eq!(names(&copy), expected);
+        assert_eq!(copy.expiration(), &None);
+        assert_eq!((copy.user_id(), copy.reply_to(), copy.priority()), (&None, &None, &None));
+        assert_eq!(copy.message_id().as_ref().unwrap().as_str(), "m");
+        assert_eq!(copy.content_type().as_ref().unwrap().as_str(), "c");
+        assert_eq!(mark_of(&copy, "house").as_deref(), Some("7"));
+        assert_eq!(mark_of(&original, "house"), None);
+    }
+
+    #[test]
+    fn a_copy_keeps_what_fits_and_our_own_headers_first() {
+        let mut headers = FieldTable::default();
+        headers.insert("a-long-one".into(), text(&"a".repeat(KEPT_BYTES - 100)));
+        let mut long = FieldTable::default();
+        long.insert("k".into(), text(&"b".repeat(KEPT_BYTES)));
+        headers.insert("b-too-long".into(), AMQPValue::FieldTable(long));
+        headers.insert("traceparent".into(), text(&"t".repeat(55)));
+        headers.insert("x-house-sig".into(), text(&"s".repeat(86)));
+        headers.insert("z-short".into(), text("z"));
+        let kept = names(&copy(&BasicProperties::default().with_headers(headers), "r"));
+        for name in ["traceparent", "x-house-sig", "z-short"] {
+            assert!(kept.iter().any(|one| one == name), "{name}: {kept:?}");
+        }
+        assert!(!kept.iter().any(|one| one.ends_with("-long") || one == "a-long-one"), "{kept:?}");
+    }
+
+    #[test]
+    fn a_reason_is_cut_between_two_characters() {
+        let copy = copy(&BasicProperties::default(), &"\u{20ac}".repeat(1_000));
+        let table = copy.headers().as_ref().unwrap();
+        let reason = as_text(table.inner().get("x-house-reason").unwrap()).unwrap();
+        assert_eq!(reason, "\u{20ac}".repeat(333));
+    }
 }

@@ -4,6 +4,7 @@
 //! from outside. Connections are rebuilt whole, by whoever holds the publisher or subscription.
 
 mod connection;
+mod copies;
 mod headers;
 mod publisher;
 mod subscriber;
@@ -16,6 +17,7 @@ use async_trait::async_trait;
 use super::{Publisher, Subscription, Transport, TransportError};
 use crate::topology::Topology;
 use connection::connect;
+pub use topology::{Binding, Survey};
 
 /// The exchanges. Queues are named by [`Topology`].
 pub(crate) mod exchange {
@@ -62,6 +64,38 @@ impl RabbitMq {
         self.confirm_timeout = timeout;
         self
     }
+
+    /// Looks at all that services need of the broker, and changes nothing.
+    ///
+    /// # Errors
+    /// [`TransportError::Topology`] when something exists with other properties: all differences.
+    pub async fn survey(&self, topologies: &[Topology]) -> Result<Survey, TransportError> {
+        let connection = self.provisioning().await?;
+        let found = topology::survey(&connection, topologies).await;
+        connection::close(&connection).await;
+        found
+    }
+
+    /// Makes what a survey found missing, and tells `made` each thing once it is there: `queue
+    /// order.in`. Bindings of queues that were there are made sure of; one of them is told only if
+    /// the survey [knows](Survey::with_bindings) that it was missing.
+    ///
+    /// # Errors
+    /// [`TransportError`]: what was told is there, and nothing else.
+    pub async fn make(
+        &self,
+        survey: &Survey,
+        mut made: impl FnMut(String) + Send,
+    ) -> Result<(), TransportError> {
+        let connection = self.provisioning().await?;
+        let done = topology::make(&connection, survey, &mut made).await;
+        connection::close(&connection).await;
+        done
+    }
+
+    async fn provisioning(&self) -> Result<connection::Owned, TransportError> {
+        connect(&self.url, &format!("{} provision", self.name)).await
+    }
 }
 
 #[async_trait]
@@ -87,9 +121,9 @@ impl Transport for RabbitMq {
     }
 
     async fn provision(&self, topology: &Topology) -> Result<Vec<String>, TransportError> {
-        let connection = connect(&self.url, &format!("{} provision", self.name)).await?;
-        let made = topology::provision(&connection, topology).await;
-        connection::close(&connection).await;
-        made
+        let survey = self.survey(std::slice::from_ref(topology)).await?;
+        let mut made = Vec::new();
+        self.make(&survey, |one| made.push(one)).await?;
+        Ok(made)
     }
 }

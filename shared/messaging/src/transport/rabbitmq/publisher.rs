@@ -1,7 +1,7 @@
 //! Publishing with confirms.
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -14,6 +14,8 @@ use super::{exchange, headers};
 
 /// How often a wait for confirms looks whether the broker holds us back.
 const BLOCKED_CHECK: Duration = Duration::from_millis(250);
+/// The most that counts as waited between two looks: nobody may have looked for long.
+const COUNTED: Duration = Duration::from_secs(1);
 
 pub(crate) struct RabbitPublisher {
     connection: Owned,
@@ -42,10 +44,24 @@ impl RabbitPublisher {
 
     /// Publishes all and waits for all. One batch is in flight on the channel at a time, because
     /// only a batch that is complete can be judged: the client library hands a returned message to
-    /// whichever confirm completes next, so who was returned is known by message id alone.
-    pub(crate) async fn publish_all(&mut self, batch: &[Publication<'_>]) -> Vec<Fate> {
+    /// whichever confirm completes next, so who was returned is known by its `mark` alone.
+    pub(crate) async fn publish_all(
+        &mut self,
+        batch: &[Publication<'_>],
+        mark: impl Fn(&BasicProperties) -> Option<String>,
+    ) -> Vec<Fate> {
         match self.settled(batch).await {
-            Ok(confirmations) => fates(batch, confirmations),
+            Ok(confirmations) => {
+                let marks: Vec<_> = batch.iter().map(|message| mark(&message.properties)).collect();
+                let mut returned = Vec::new();
+                let mut refused = Vec::with_capacity(batch.len());
+                for confirmation in confirmations {
+                    refused.push(!confirmation.is_ack());
+                    let message = confirmation.take_message();
+                    returned.extend(message.map(|message| mark(&message.delivery.properties)));
+                }
+                fates(&marks, &refused, &returned)
+            }
             // Some answers are missing, so no absence of a return can be trusted either.
             Err(trouble) => {
                 self.trouble = trouble;
@@ -81,33 +97,33 @@ impl RabbitPublisher {
         tokio::pin!(all);
         let mut waited = Duration::ZERO;
         loop {
+            let looked = Instant::now();
             match tokio::time::timeout(BLOCKED_CHECK, &mut all).await {
                 Ok(confirmations) => return confirmations.map_err(|error| error.to_string()),
                 Err(_) if self.blocked() => {}
-                Err(_) => waited += BLOCKED_CHECK,
+                Err(_) => waited += looked.elapsed().min(COUNTED),
             }
-            if waited >= self.confirm_timeout || !self.connected() {
+            if waited >= self.confirm_timeout || !self.stands() {
                 return Err(format!("confirms did not come within {waited:?}"));
             }
         }
     }
 }
 
-fn fates(batch: &[Publication<'_>], confirmations: Vec<Confirmation>) -> Vec<Fate> {
-    let mut returned = HashSet::new();
-    let mut refused = Vec::with_capacity(batch.len());
-    for confirmation in confirmations {
-        refused.push(!confirmation.is_ack());
-        if let Some(message) = confirmation.take_message() {
-            returned.extend(message.delivery.properties.message_id().clone());
-        }
-    }
-    batch
+/// The fate of each message, by its mark, by whether its confirm said no, and by the marks of what
+/// was returned.
+fn fates(marks: &[Option<String>], refused: &[bool], returned: &[Option<String>]) -> Vec<Fate> {
+    let ours: HashSet<&String> = marks.iter().flatten().collect();
+    let known: HashSet<&String> = returned.iter().flatten().filter(|m| ours.contains(m)).collect();
+    // A return that is nobody's may be anybody's: better told twice than lost.
+    let stray = returned.iter().any(|mark| !mark.as_ref().is_some_and(|m| known.contains(m)));
+    marks
         .iter()
         .zip(refused)
-        .map(|(message, refused)| match message.properties.message_id() {
-            Some(id) if returned.contains(id) => Fate::Unroutable,
-            _ if refused => Fate::Refused,
+        .map(|(mark, refused)| match mark {
+            Some(mark) if known.contains(mark) => Fate::Unroutable,
+            _ if *refused => Fate::Refused,
+            _ if stray => Fate::Unroutable,
             _ => Fate::Confirmed,
         })
         .collect()
@@ -125,15 +141,16 @@ impl Publisher for RabbitPublisher {
                 body: message.body,
             })
             .collect();
-        self.publish_all(&publications).await
+        let id = |event: &BasicProperties| event.message_id().as_ref().map(ToString::to_string);
+        self.publish_all(&publications, id).await
     }
 
     fn trouble(&self) -> String {
-        self.trouble.clone()
+        self.why()
     }
 
     fn connected(&self) -> bool {
-        self.connection.status().connected() && self.channel.status().connected()
+        self.stands()
     }
 
     fn blocked(&self) -> bool {
@@ -148,5 +165,39 @@ impl Publisher for RabbitPublisher {
 impl RabbitPublisher {
     pub(crate) async fn shut(&self) {
         close(&self.connection).await;
+    }
+
+    pub(crate) fn stands(&self) -> bool {
+        self.connection.status().connected() && self.channel.status().connected()
+    }
+
+    pub(crate) fn why(&self) -> String {
+        self.trouble.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn marks<const N: usize>(all: [&str; N]) -> [Option<String>; N] {
+        all.map(|mark| (!mark.is_empty()).then(|| mark.to_owned()))
+    }
+
+    #[test]
+    fn what_was_returned_is_found_by_its_mark_and_not_by_its_place() {
+        let expected = [Fate::Confirmed, Fate::Unroutable, Fate::Refused];
+        assert_eq!(fates(&marks(["a", "b", "c"]), &[false, false, true], &marks(["b"])), expected);
+    }
+
+    #[test]
+    fn a_return_that_is_nobodys_leaves_none_confirmed() {
+        let refused = [false, false, true];
+        for stray in ["", "x"] {
+            let all = fates(&marks(["a", "", "c"]), &refused, &marks([stray]));
+            assert_eq!(all, [Fate::Unroutable, Fate::Unroutable, Fate::Refused], "{stray}");
+        }
+        let none = fates(&marks(["a", "", "c"]), &refused, &[]);
+        assert_eq!(none, [Fate::Confirmed, Fate::Confirmed, Fate::Refused]);
     }
 }

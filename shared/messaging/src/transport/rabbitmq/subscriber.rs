@@ -1,23 +1,28 @@
 //! Consuming a queue, and settling what came from it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::pin::pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{FutureExt, StreamExt};
 use lapin::message::Delivery as AmqpDelivery;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::options::{
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
+};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, Consumer};
 
-use super::super::{Delivery, Failure, Fate, Settlement, Subscription, TransportError};
+use super::super::{Delivery, Fate, Settlement, Subscription, TransportError};
 use super::connection::{Owned, answered, classify, close, connect};
-use super::publisher::{Publication, RabbitPublisher};
+use super::copies::{Copies, Copy};
 use super::{RabbitMq, exchange, headers};
 use crate::topology::Topology;
 
 /// How often a subscription that is quiet looks whether its connection still stands.
 const LOOK: Duration = Duration::from_millis(500);
+/// How long an orderly end may take, the close of the connection not counted.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 pub(crate) struct RabbitSubscription {
     transport: RabbitMq,
@@ -27,11 +32,9 @@ pub(crate) struct RabbitSubscription {
     channel: Channel,
     consumer: Consumer,
     unsettled: HashMap<u64, AmqpDelivery>,
-    /// Settlements whose copy found no place; tried again with every further one.
+    /// Settlements whose copy has found no place yet; tried again with every further one.
     owed: Vec<(Delivery, Settlement)>,
-    /// For copies of failed messages: a connection of its own, made when the first one fails. An
-    /// alarm blocks whoever publishes, and acks must go on.
-    copies: Option<RabbitPublisher>,
+    copies: Copies,
 }
 
 impl RabbitSubscription {
@@ -51,18 +54,16 @@ impl RabbitSubscription {
                 return Err(error);
             }
         };
-        let (transport, topology) = (transport.clone(), topology.clone());
-        let unsettled = HashMap::new();
         Ok(Self {
-            transport,
-            topology,
+            transport: transport.clone(),
+            topology: topology.clone(),
             queue,
             connection,
             channel,
             consumer,
-            unsettled,
+            unsettled: HashMap::new(),
             owed: Vec::new(),
-            copies: None,
+            copies: Copies::new(transport.clone()),
         })
     }
 
@@ -73,10 +74,15 @@ impl RabbitSubscription {
             if let Ok(item) = tokio::time::timeout(LOOK, self.consumer.next()).await {
                 return Ok(item);
             }
-            if !self.connection.status().connected() || !self.channel.status().connected() {
-                return Err(TransportError::Away("connection is gone".into()));
-            }
+            self.check_connection()?;
         }
+    }
+
+    fn check_connection(&self) -> Result<(), TransportError> {
+        if self.connection.status().connected() && self.channel.status().connected() {
+            return Ok(());
+        }
+        Err(TransportError::Away("connection is gone".into()))
     }
 
     fn take(
@@ -96,61 +102,63 @@ impl RabbitSubscription {
         }
     }
 
-    /// Publishes the copies and waits for their confirms; only then may the originals be acked.
-    /// Returns the tags of those that found no place.
-    async fn copy(&mut self, copies: &[Copy]) -> Result<HashSet<u64>, TransportError> {
-        if copies.is_empty() {
-            return Ok(HashSet::new());
-        }
-        if self.copies.is_none() {
-            let name = format!("{} copies", self.transport.name);
-            let connection = connect(&self.transport.url, &name).await?;
-            let timeout = self.transport.confirm_timeout;
-            self.copies = Some(RabbitPublisher::open(connection, timeout).await?);
-        }
-        let publications: Vec<Publication<'_>> = copies
-            .iter()
-            .map(|copy| Publication {
-                exchange: copy.exchange,
-                routing_key: &copy.routing_key,
-                properties: copy.properties.clone(),
-                body: &copy.body,
-            })
-            .collect();
-        let Some(publisher) = self.copies.as_mut() else { return Ok(HashSet::new()) };
-        let fates = publisher.publish_all(&publications).await;
-        if fates.contains(&Fate::Unknown) {
-            self.copies = None;
-            return Err(TransportError::Away("a copy was not confirmed".into()));
-        }
-        let unplaced = copies.iter().zip(fates).filter(|(_, fate)| *fate != Fate::Confirmed);
-        Ok(unplaced.map(|(copy, _)| copy.tag).collect())
-    }
-
-    fn copy_of(&self, tag: u64, to: &Settlement) -> Option<Copy> {
-        let original = self.unsettled.get(&tag)?;
-        let (exchange, routing_key, failure): (_, _, &Failure) = match to {
-            Settlement::Done => return None,
-            Settlement::Later(rung, failure) => {
-                (exchange::RETRY, self.topology.retry_queue(*rung), failure)
-            }
-            Settlement::Park(failure) => {
-                (exchange::DEAD_LETTERS, self.topology.dead_letter_queue(), failure)
+    /// Acks a delivery. `Ok(true)` of the library proves nothing, but what it leaves open the inbox
+    /// closes.
+    async fn ack(&mut self, tag: u64) -> Result<(), TransportError> {
+        let Some(original) = self.unsettled.remove(&tag) else { return Ok(()) };
+        let mut acking = pin!(answered(original.acker.ack(BasicAckOptions::default())));
+        // One that is begun as its connection breaks may never be answered.
+        let acked = loop {
+            match tokio::time::timeout(LOOK, &mut acking).await {
+                Ok(acked) => break acked?,
+                Err(_) => self.check_connection()?,
             }
         };
-        let namespace = &self.transport.namespace;
-        let properties = headers::of_copy(&original.properties, namespace, &self.queue, failure);
-        Some(Copy { tag, exchange, routing_key, properties, body: original.data.clone() })
+        if acked { Ok(()) } else { Err(TransportError::Away("ack after the channel ended".into())) }
     }
-}
 
-struct Copy {
-    /// Of the original.
-    tag: u64,
-    exchange: &'static str,
-    routing_key: String,
-    properties: lapin::BasicProperties,
-    body: Vec<u8>,
+    /// Acks the originals of the copies that have found a place; the others stay owed.
+    async fn conclude(&mut self, fates: &HashMap<u64, Fate>) -> Result<(), TransportError> {
+        let placed = |tag| fates.get(&tag) == Some(&Fate::Confirmed);
+        self.owed.retain(|(delivery, _)| !placed(delivery.tag));
+        for tag in fates.keys().copied().filter(|tag| placed(*tag)) {
+            self.ack(tag).await?;
+        }
+        Ok(())
+    }
+
+    /// Copies for all that is owed; what is not unsettled any more is not owed either.
+    fn due(&mut self) -> Vec<Copy> {
+        let Self { transport, topology, queue, unsettled, owed, copies, .. } = self;
+        owed.retain(|(delivery, _)| unsettled.contains_key(&delivery.tag));
+        let copy = |(delivery, to): &(Delivery, Settlement)| {
+            let (exchange, routing_key, failure) = match to {
+                Settlement::Done => return None,
+                Settlement::Later(rung, failure) => {
+                    (exchange::RETRY, topology.retry_queue(*rung), failure)
+                }
+                Settlement::Park(failure) => {
+                    (exchange::DEAD_LETTERS, topology.dead_letter_queue(), failure)
+                }
+            };
+            let original = unsettled.get(&delivery.tag)?;
+            let mark = copies.next_mark();
+            let namespace = &transport.namespace;
+            let properties =
+                headers::of_copy(&original.properties, namespace, queue, failure, mark);
+            let body = original.data.clone();
+            Some(Copy { tag: delivery.tag, exchange, routing_key, properties, body })
+        };
+        owed.iter().filter_map(copy).collect()
+    }
+
+    fn debt(&self) -> TransportError {
+        let queue = &self.queue;
+        TransportError::Topology(match self.copies.trouble() {
+            Some(why) => format!("copies of failed messages of {queue} wait: {why}"),
+            None => format!("a retry or dead-letter queue of {queue} is missing or full"),
+        })
+    }
 }
 
 async fn consume(
@@ -188,45 +196,39 @@ impl Subscription for RabbitSubscription {
     }
 
     async fn settle(&mut self, all: Vec<(Delivery, Settlement)>) -> Result<(), TransportError> {
-        let mut due = std::mem::take(&mut self.owed);
-        due.extend(all);
-        let copies: Vec<Copy> =
-            due.iter().filter_map(|(delivery, to)| self.copy_of(delivery.tag, to)).collect();
-        let unplaced = self.copy(&copies).await?;
-        for (delivery, to) in due {
-            if unplaced.contains(&delivery.tag) {
-                self.owed.push((delivery, to));
-                continue;
-            }
-            let Some(original) = self.unsettled.remove(&delivery.tag) else { continue };
-            // `Ok(true)` proves nothing either, but what it leaves open the inbox closes.
-            match original.acker.ack(BasicAckOptions::default()).await {
-                Ok(true) => {}
-                Ok(false) => {
-                    return Err(TransportError::Away("ack after the channel ended".into()));
-                }
-                Err(error) => return Err(classify(&error)),
+        // First what needs no copy: the broker may hold copies back for as long as it likes.
+        for (delivery, to) in all {
+            match to {
+                Settlement::Done => self.ack(delivery.tag).await?,
+                Settlement::Later(..) | Settlement::Park(_) => self.owed.push((delivery, to)),
             }
         }
-        if self.owed.is_empty() {
-            return Ok(());
+        let landed = self.copies.landed();
+        self.conclude(&landed).await?;
+        if self.copies.ready() {
+            let due = self.due();
+            if !due.is_empty() {
+                let landed = self.copies.send(due).await;
+                self.conclude(&landed).await?;
+            }
         }
-        Err(TransportError::Topology(format!(
-            "a retry or dead-letter queue of {} is missing or full",
-            self.queue
-        )))
+        if self.owed.is_empty() { Ok(()) } else { Err(self.debt()) }
     }
 
-    async fn close(self: Box<Self>) {
-        let cancel = self
-            .channel
-            .basic_cancel(self.consumer.tag(), lapin::options::BasicCancelOptions::default());
-        if tokio::time::timeout(Duration::from_secs(2), cancel).await.is_err() {
+    async fn close(mut self: Box<Self>) {
+        let landed = self.copies.landed();
+        let _ = self.conclude(&landed).await;
+        let goodbye = async {
+            self.channel.basic_cancel(self.consumer.tag(), BasicCancelOptions::default()).await?;
+            // Nobody failed at what comes back now. Since RabbitMQ 4.3 a nack says so; a channel
+            // that is closed counts as a failed delivery of all that was open on it.
+            let all = BasicNackOptions { multiple: true, requeue: true };
+            self.channel.basic_nack(0, all).await
+        };
+        if tokio::time::timeout(GOODBYE, goodbye).await.is_err() {
             tracing::debug!("broker did not answer the cancel in time");
         }
         close(&self.connection).await;
-        if let Some(copies) = &self.copies {
-            copies.shut().await;
-        }
+        self.copies.close().await;
     }
 }
