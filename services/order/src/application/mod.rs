@@ -3,6 +3,7 @@
 pub mod cancel_order;
 pub mod expire_order;
 pub mod follow_product;
+pub mod note_progress;
 pub mod place_order;
 pub mod ports;
 pub mod settle_order;

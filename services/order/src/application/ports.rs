@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::domain::order::Order;
@@ -46,6 +47,30 @@ pub trait Orders: Send {
     ) -> impl Future<Output = Result<Option<Order>, StoreError>> + Send;
     /// Stores the order and publishes its events.
     fn save(&mut self, order: Order) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// What becomes of an order beside its status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Its goods are set aside.
+    StockReserved,
+    /// They have left.
+    StockShipped,
+    /// They are free again.
+    StockReleased,
+    /// The money was given back.
+    PaymentRefunded,
+}
+
+/// How far orders have come.
+pub trait Progress: Send {
+    /// Notes a step, unless it is noted. False when the order is not known.
+    fn note(
+        &mut self,
+        order_id: Uuid,
+        step: Step,
+        at: DateTime<Utc>,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 }
 
 /// A product as order knows it.

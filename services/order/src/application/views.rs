@@ -11,6 +11,7 @@ pub struct OrderView {
     pub order: OrderRow,
     pub lines: Vec<LineRow>,
     pub history: Vec<HistoryRow>,
+    pub progress: Vec<ProgressRow>,
 }
 
 /// The order's own row.
@@ -89,5 +90,13 @@ pub struct ProductPlace {
 pub struct HistoryRow {
     pub order_id: Uuid,
     pub status: String,
+    pub at: DateTime<Utc>,
+}
+
+/// A step that an order took beside its status.
+#[expect(missing_docs, reason = "the columns of the progress table")]
+pub struct ProgressRow {
+    pub order_id: Uuid,
+    pub step: String,
     pub at: DateTime<Utc>,
 }

@@ -18,7 +18,7 @@ const LATEST: OrderPlace = OrderPlace { at: DateTime::<Utc>::MAX_UTC, id: Uuid::
 const EARLIEST: OrderPlace = OrderPlace { at: DateTime::UNIX_EPOCH, id: Uuid::nil() };
 
 impl Queries {
-    /// At most `limit` orders that pass `filter`, newest first. Three statements.
+    /// At most `limit` orders that pass `filter`, newest first. Four statements.
     ///
     /// # Errors
     /// The database's own.
@@ -101,7 +101,7 @@ impl Queries {
         .await
     }
 
-    /// These orders with their lines and history, in the same order.
+    /// These orders with their lines, history and progress, in the same order.
     pub(super) async fn complete(
         &self,
         orders: Vec<OrderRow>,
@@ -113,10 +113,12 @@ impl Queries {
         let versions: Vec<i32> = orders.iter().map(|order| order.version).collect();
         let mut lines = by_order(self.lines(&ids).await?, |line| line.order_id);
         let mut history = by_order(self.history(&ids, &versions).await?, |entry| entry.order_id);
+        let mut progress = by_order(self.progress(&ids).await?, |step| step.order_id);
         let complete = |order: OrderRow| {
             let lines = lines.remove(&order.id).unwrap_or_default();
             let history = history.remove(&order.id).unwrap_or_default();
-            OrderView { order, lines, history }
+            let progress = progress.remove(&order.id).unwrap_or_default();
+            OrderView { order, lines, history, progress }
         };
         Ok(orders.into_iter().map(complete).collect())
     }

@@ -4,6 +4,7 @@ mod catalogue;
 mod integration_events;
 mod lists;
 mod orders;
+mod progress;
 mod queries;
 
 pub use queries::Queries;

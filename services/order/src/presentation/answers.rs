@@ -37,6 +37,15 @@ pub struct OrderBody {
     version: u32,
     trace_id: Option<String>,
     history: Vec<HistoryBody>,
+    /// What became of its stock and money so far.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    progress: Vec<ProgressBody>,
+}
+
+#[derive(Debug, Serialize)]
+struct ProgressBody {
+    step: String,
+    at: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -101,13 +110,14 @@ impl OrderBody {
             version: order.version(),
             trace_id,
             history: vec![HistoryBody { status: "pending".into(), at: placed_at.clone() }],
+            progress: Vec::new(),
             placed_at,
         }
     }
 }
 
 impl From<OrderView> for OrderBody {
-    fn from(OrderView { order, lines, history }: OrderView) -> Self {
+    fn from(OrderView { order, lines, history, progress }: OrderView) -> Self {
         let currency = order.currency;
         Self {
             order_id: order.id,
@@ -127,6 +137,10 @@ impl From<OrderView> for OrderBody {
             updated_at: time(order.updated_at),
             version: order.version.unsigned_abs(),
             trace_id: order.trace_id,
+            progress: progress
+                .into_iter()
+                .map(|taken| ProgressBody { step: taken.step, at: time(taken.at) })
+                .collect(),
             history: history
                 .into_iter()
                 .map(|entry| HistoryBody { status: entry.status, at: time(entry.at) })

@@ -1,14 +1,16 @@
 //! What other services tell order. The consumer owns the transaction of each message.
 
 use contracts::inventory::{
-    PriceChanged, ProductChanged, ProductListed, StockRejected, StockReplenished,
+    PriceChanged, ProductChanged, ProductListed, StockRejected, StockReleased, StockReplenished,
+    StockReserved, StockShipped,
 };
-use contracts::payment::{PaymentCaptured, PaymentDeclined};
-use messaging::{Handler, HandlerError, HandlerResult, Handlers, Received, Tx};
+use contracts::payment::{PaymentCaptured, PaymentDeclined, PaymentRefunded};
+use messaging::{Handler, HandlerError, HandlerResult, Handlers, Message, Received, Tx};
 use uuid::Uuid;
 
 use crate::application::follow_product::{FollowProductError, follow_product};
-use crate::application::ports::{Product, ProductChange, StoreError};
+use crate::application::note_progress::{NoteProgressError, note_progress};
+use crate::application::ports::{Product, ProductChange, Step, StoreError};
 use crate::application::settle_order::{SettleOrderError, Verdict, settle_order};
 use crate::domain::order::CancelReason;
 use crate::store;
@@ -19,6 +21,10 @@ pub fn handlers() -> Handlers {
         .on::<StockRejected>(Settlement)
         .on::<PaymentCaptured>(Settlement)
         .on::<PaymentDeclined>(Settlement)
+        .on::<StockReserved>(Progress)
+        .on::<StockShipped>(Progress)
+        .on::<StockReleased>(Progress)
+        .on::<PaymentRefunded>(Progress)
         // All types of `product/<sku>`, so that their versions have no gap.
         .on_ordered::<ProductListed>(Catalogue)
         .on_ordered::<PriceChanged>(Catalogue)
@@ -52,6 +58,41 @@ async fn settle(tx: &mut Tx, order_id: Uuid, verdict: Verdict) -> HandlerResult 
     settle_order(&mut store(tx), order_id, verdict, now).await.map_err(|error| match error {
         SettleOrderError::Unknown => HandlerError::UnknownAggregate,
         SettleOrderError::Store(error) => error.into(),
+    })
+}
+
+/// Notes how far orders have come.
+struct Progress;
+
+impl Handler<StockReserved> for Progress {
+    async fn handle(&self, tx: &mut Tx, event: Received<StockReserved>) -> HandlerResult {
+        note(tx, event.data.order_id, Step::StockReserved, &event.message).await
+    }
+}
+
+impl Handler<StockShipped> for Progress {
+    async fn handle(&self, tx: &mut Tx, event: Received<StockShipped>) -> HandlerResult {
+        note(tx, event.data.order_id, Step::StockShipped, &event.message).await
+    }
+}
+
+impl Handler<StockReleased> for Progress {
+    async fn handle(&self, tx: &mut Tx, event: Received<StockReleased>) -> HandlerResult {
+        note(tx, event.data.order_id, Step::StockReleased, &event.message).await
+    }
+}
+
+impl Handler<PaymentRefunded> for Progress {
+    async fn handle(&self, tx: &mut Tx, event: Received<PaymentRefunded>) -> HandlerResult {
+        note(tx, event.data.order_id, Step::PaymentRefunded, &event.message).await
+    }
+}
+
+async fn note(tx: &mut Tx, order_id: Uuid, step: Step, message: &Message) -> HandlerResult {
+    let at = message.envelope.time;
+    note_progress(&mut store(tx), order_id, step, at).await.map_err(|error| match error {
+        NoteProgressError::Unknown => HandlerError::UnknownAggregate,
+        NoteProgressError::Store(error) => error.into(),
     })
 }
 

@@ -1,0 +1,53 @@
+//! How far orders have come, in Postgres.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::{Queries, Store};
+use crate::application::ports::{Progress, Step, StoreError};
+use crate::application::views::ProgressRow;
+
+impl Progress for Store<'_> {
+    async fn note(
+        &mut self,
+        order_id: Uuid,
+        step: Step,
+        at: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        let name = match step {
+            Step::StockReserved => "stock_reserved",
+            Step::StockShipped => "stock_shipped",
+            Step::StockReleased => "stock_released",
+            Step::PaymentRefunded => "payment_refunded",
+        };
+        Ok(sqlx::query_scalar!(
+            r#"with known as (select id from orders where id = $1),
+            added as (
+                insert into order_progress (order_id, step, at)
+                select id, $2, $3 from known
+                on conflict do nothing)
+            select exists(select from known) as "known!""#,
+            order_id,
+            name,
+            at,
+        )
+        .fetch_one(self.0.conn())
+        .await?)
+    }
+}
+
+impl Queries {
+    pub(super) async fn progress(
+        &self,
+        order_ids: &[Uuid],
+    ) -> Result<Vec<ProgressRow>, sqlx::Error> {
+        sqlx::query_as!(
+            ProgressRow,
+            "select order_id, step, at from order_progress where order_id = any($1)
+            order by order_id, at, step",
+            order_ids,
+        )
+        .fetch_all(self.0.pg())
+        .await
+    }
+}
