@@ -238,10 +238,11 @@ async fn i10_sees_an_order_that_nothing_will_end() {
 
 #[tokio::test]
 async fn i10_sees_an_order_that_takes_too_long() {
-    let mut shop = Shop::at_rest().await;
-    shop.order_under_way().await;
-    shop.world.order_deadline = Duration::ZERO;
-    breaks_only(&shop, "I10", 1, "is pending since").await;
+    let shop = Shop::at_rest().await;
+    let order = shop.order_under_way().await;
+    let sql = "update orders set deadline_at = now() - interval '1 minute'";
+    shop.tamper(Service::Order, format!("{sql} where id = '{order}'")).await;
+    breaks_only(&shop, "I10", 1, "after its deadline").await;
 }
 
 #[tokio::test]

@@ -23,8 +23,6 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// Outbox and inbox forget after 30 days, each in its own time; what is younger than this both
 /// still have.
 const REMEMBERED: TimeDelta = TimeDelta::days(29);
-/// When an order that nobody finished is cancelled.
-const ORDER_DEADLINE: Duration = Duration::from_secs(15 * 60);
 
 /// A service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -159,14 +157,12 @@ pub struct World {
     pub broker: Broker,
     /// The payment gateway.
     pub gateway: Gateway,
-    /// How old an order may get without an end.
-    pub order_deadline: Duration,
     /// The time.
     pub clock: Clock,
 }
 
 impl World {
-    /// A world with the bindings of this build and the usual deadline of orders.
+    /// A world with the bindings of this build.
     #[must_use]
     pub fn new(databases: Databases, broker: Broker, gateway: Gateway) -> Self {
         Self {
@@ -174,7 +170,6 @@ impl World {
             bindings: Bindings::of_this_build(),
             broker,
             gateway,
-            order_deadline: ORDER_DEADLINE,
             clock: Clock::system(),
         }
     }

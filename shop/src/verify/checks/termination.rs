@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::TryStreamExt as _;
 use uuid::Uuid;
 
@@ -15,7 +15,9 @@ pub(crate) const ID: &str = "I10";
 pub(crate) const STATEMENT: &str =
     "every order ends in time, and while it has not, something is under way that will end it";
 
-const PENDING: &str = "select id, placed_at from orders where status = 'pending' order by id";
+const PENDING: &str = "select id, deadline_at from orders where status = 'pending' order by id";
+/// The task that ends orders at their deadlines may be this late.
+const LATE: TimeDelta = TimeDelta::seconds(30);
 /// Everything that an order sets in motion is correlated by its id.
 const UNPUBLISHED: &str =
     "select distinct correlation_id from messaging.outbox where published_at is null";
@@ -29,10 +31,11 @@ pub(crate) async fn check(world: &World, facts: &Facts) -> anyhow::Result<Findin
     let on_the_way = facts.queues.as_ref().map(|queues| queues.first_busy().is_some());
     let now = world.clock.now();
     let mut pending = rows::<(Uuid, DateTime<Utc>)>(orders, PENDING);
-    while let Some((id, placed_at)) = pending.try_next().await? {
-        let age = now.signed_duration_since(placed_at).to_std().unwrap_or_default();
-        if age > world.order_deadline {
-            findings.violation(|| format!("order {id} is pending since {} s", age.as_secs()));
+    while let Some((id, deadline)) = pending.try_next().await? {
+        let late = now.signed_duration_since(deadline);
+        if late > LATE {
+            let seconds = late.num_seconds();
+            findings.violation(|| format!("order {id} is pending {seconds} s after its deadline"));
         } else if !under_way.contains(&id) {
             match on_the_way {
                 Ok(true) => {}
