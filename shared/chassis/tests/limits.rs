@@ -280,6 +280,33 @@ async fn a_request_that_does_not_end_is_cut_after_the_drain_time() {
     assert!(answer.is_empty());
 }
 
+struct OnDrop(Arc<Notify>);
+
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_stops_reading_is_cut_off() {
+    let dropped = Arc::new(Notify::new());
+    let tell = Arc::clone(&dropped);
+    let handler = move || {
+        let held = OnDrop(Arc::clone(&tell));
+        let endless = futures_util::stream::repeat_with(move || {
+            let _ = &held;
+            Ok::<_, std::convert::Infallible>(vec![b'x'; 16 << 10])
+        });
+        std::future::ready(Body::from_stream(endless))
+    };
+    let limits = Limits { write_timeout: Duration::from_millis(200), ..Limits::default() };
+    let server = start(Api::new(Router::new().route("/", get(handler))).limits(limits)).await;
+    let mut client = TcpStream::connect(server.addr).await.unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    tokio::time::timeout(PATIENCE, dropped.notified()).await.expect("its answer is let go");
+}
+
 #[tokio::test]
 async fn a_taken_port_is_explained() {
     let server = start(api()).await;

@@ -1,6 +1,6 @@
 //! Problems in place of the bare answers that hyper writes by itself.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -110,6 +110,25 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Answering<S> {
         };
         self.unsent = closing_answer(&Problem::of_status(status));
         Poll::Ready(Ok(written.len()))
+    }
+
+    /// Where there is more than a head, there is a body. Without this, hyper would copy all that waits
+    /// for a client into one buffer, which it keeps.
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if let [only] = slices {
+            return self.poll_write(cx, only);
+        }
+        ready!(self.poll_unsent(cx))?;
+        self.line = FirstLine::default();
+        Pin::new(&mut self.inner).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -25,6 +25,9 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// Time for a request's body, counted from its head (default 30 s): `408`.
     pub body_timeout: Duration,
+    /// Time in which a client must take something of what is written to it (default 30 s); one that does
+    /// not is cut off.
+    pub write_timeout: Duration,
     /// Connections at once (default 1024); more wait in the listener's queue.
     pub connections: usize,
     /// Time for requests in flight when the server stops (default 10 s); then they are cut.
@@ -39,6 +42,7 @@ impl Default for Limits {
             uri_bytes: 8 << 10,
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
             connections: 1024,
             drain: Duration::from_secs(10),
         }

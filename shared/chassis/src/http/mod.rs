@@ -18,6 +18,7 @@ mod page;
 mod params;
 mod schema;
 mod server;
+mod stall;
 mod stored;
 mod strict;
 mod trace;

@@ -29,6 +29,7 @@ use tower::ServiceExt as _;
 
 use super::Limits;
 use super::answer::{Answering, closing_answer};
+use super::stall::Stalling;
 use crate::problem::Problem;
 
 /// Time in which a client may still read the answer to a request that was not read to its end.
@@ -145,6 +146,7 @@ async fn connection(stream: TcpStream, app: Router, limits: Limits, stop: Cancel
             call(app.clone(), request, stop.clone())
         }
     });
+    let stream = Stalling::new(stream, limits.write_timeout);
     let mut http = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_timeout)
@@ -174,7 +176,7 @@ async fn connection(stream: TcpStream, app: Router, limits: Limits, stop: Cancel
 
 /// Closes so that the client can read the last answer: a socket closed over unread bytes is reset, and
 /// a reset throws away what the client has not read yet.
-async fn close(mut io: Answering<TcpStream>, late_head: bool, stop: &CancellationToken) {
+async fn close(mut io: Answering<Stalling<TcpStream>>, late_head: bool, stop: &CancellationToken) {
     let farewell = async {
         if late_head {
             io.write_all(&closing_answer(&Problem::request_timeout())).await?;
