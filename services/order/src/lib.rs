@@ -12,14 +12,15 @@ pub mod presentation;
 use std::process::ExitCode;
 
 use chassis::config::Source;
-use chassis::http::Api;
 use chrono::TimeDelta;
 use host::Host;
+use messaging::step::Signal;
 use messaging::{Pool, Tx};
 
 use config::Config;
-use infrastructure::{Queries, Store};
+use infrastructure::{Bell, Queries, Store};
 use presentation::deadlines::Deadlines;
+use presentation::feed::{Feed, Follower};
 use presentation::{http, messages};
 
 /// The service's name: in its queue, its database, its events' source.
@@ -38,6 +39,18 @@ pub struct App {
     pub queries: Queries,
     /// How long an order may be pending.
     pub order_deadline: TimeDelta,
+    /// Who is told of changes here.
+    pub feed: Feed,
+    /// How other replicas are told of them.
+    pub bell: Bell,
+}
+
+impl App {
+    /// The service on `pool`.
+    pub fn new(pool: Pool, order_deadline: TimeDelta) -> Self {
+        let (queries, bell) = (Queries::new(pool.clone()), Bell::new(pool.clone()));
+        Self { pool, queries, order_deadline, feed: Feed::default(), bell }
+    }
 }
 
 /// The stores, on a transaction.
@@ -47,7 +60,7 @@ pub fn store(tx: &mut Tx) -> Store<'_> {
 
 /// The short types that the service's queue is bound to.
 pub fn bindings() -> Vec<String> {
-    messages::handlers().bindings()
+    messages::handlers(&Signal::new()).bindings()
 }
 
 /// Runs the service until it is told to stop.
@@ -57,11 +70,11 @@ pub async fn run(source: Source) -> ExitCode {
 
 async fn serve(Config { service, order_deadline }: Config) -> anyhow::Result<ExitCode> {
     let host = Host::open(NAME, service)?;
-    let (pool, queries) = (host.pool().clone(), Queries::new(host.pool().clone()));
-    let app = App { pool, queries, order_deadline };
-    let api = Api::new(http::routes(app.clone()));
-    host.handlers(messages::handlers())
-        .task("deadlines", |stop| Deadlines::new(app).run(stop))
+    let app = App::new(host.pool().clone(), order_deadline);
+    let (api, deadlines) = (http::api(app.clone()), Deadlines::new(app.clone()));
+    host.handlers(messages::handlers(app.feed.changed()))
+        .task("deadlines", |stop| deadlines.run(stop))
+        .task("feed", |stop| Follower::new(app).run(stop))
         .serve(api)
         .await
 }

@@ -55,7 +55,7 @@ impl World {
         let broker = RabbitMq::new(vhost.amqp_url(), "test", "shop");
         broker.provision(&everything).await.unwrap();
         let kits = [
-            (&here.pool, messages::handlers()),
+            (&here.pool, messages::handlers(here.app.feed.changed())),
             (&inventory, Handlers::new()),
             (&payment, Handlers::new()),
         ];
@@ -190,8 +190,8 @@ async fn what_becomes_of_stock_and_money_is_shown_once_whatever_comes_twice() {
     world.say_as(&world.inventory, order, &reserved, 2).await;
     world.say(&world.payment, order, &refunded).await;
     let body = eventually(SOON, || async {
-        let body = world.here.get(&format!("/orders/{order}")).await.body;
         let handled = world.here.count("messaging.inbox").await;
+        let body = world.here.get(&format!("/orders/{order}")).await.body;
         if handled == 4 { Ok(body) } else { Err(format!("{handled} handled: {body}")) }
     })
     .await;

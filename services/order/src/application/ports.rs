@@ -73,6 +73,13 @@ pub trait Progress: Send {
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 }
 
+/// The changes of all orders, in one sequence.
+pub trait Changes: Send {
+    /// Gives at most `most` committed changes their numbers, and returns how many had none. Others who
+    /// do so wait until the transaction ends, so whoever sees a number also sees all before it.
+    fn number(&mut self, most: i64) -> impl Future<Output = Result<u64, StoreError>> + Send;
+}
+
 /// A product as order knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Product {

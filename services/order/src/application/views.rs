@@ -100,3 +100,19 @@ pub struct ProgressRow {
     pub step: String,
     pub at: DateTime<Utc>,
 }
+
+/// A change of an order's status.
+pub struct ChangeRow {
+    /// Its number among the changes of all orders, once it has one.
+    pub feed: Option<i64>,
+    /// Whose.
+    pub order_id: Uuid,
+    /// Its number among the order's own.
+    pub version: i32,
+    /// Since then.
+    pub status: String,
+    /// Of a cancellation.
+    pub cancel_reason: Option<String>,
+    /// When.
+    pub at: DateTime<Utc>,
+}

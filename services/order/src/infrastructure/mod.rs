@@ -1,12 +1,14 @@
 //! All SQL of the service, and the way from domain events to contracts.
 
 mod catalogue;
+mod feed;
 mod integration_events;
 mod lists;
 mod orders;
 mod progress;
 mod queries;
 
+pub use feed::Bell;
 pub use queries::Queries;
 
 use messaging::{Tx, TxError};

@@ -6,7 +6,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::application::ports::Product;
-use crate::application::views::{ListedProduct, OrderView};
+use crate::application::views::{ChangeRow, ListedProduct, OrderView};
 use crate::domain::order::Order;
 
 /// An amount, as it stands in every body.
@@ -58,6 +58,17 @@ struct LineBody {
 #[derive(Debug, Serialize)]
 struct HistoryBody {
     status: String,
+    at: String,
+}
+
+/// A change of an order's status.
+#[derive(Debug, Serialize)]
+pub struct ChangeBody<'a> {
+    order_id: Uuid,
+    status: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cancel_reason: Option<&'a str>,
+    version: u32,
     at: String,
 }
 
@@ -145,6 +156,18 @@ impl From<OrderView> for OrderBody {
                 .into_iter()
                 .map(|entry| HistoryBody { status: entry.status, at: time(entry.at) })
                 .collect(),
+        }
+    }
+}
+
+impl<'a> From<&'a ChangeRow> for ChangeBody<'a> {
+    fn from(change: &'a ChangeRow) -> Self {
+        Self {
+            order_id: change.order_id,
+            status: &change.status,
+            cancel_reason: change.cancel_reason.as_deref(),
+            version: change.version.unsigned_abs(),
+            at: time(change.at),
         }
     }
 }

@@ -67,6 +67,7 @@ impl Deadlines {
         let mut tx = Tx::begin(&self.app.pool, cause).await?;
         let now = tx.now();
         if expire_order(&mut store(&mut tx), order.id, now).await? {
+            tx.after_commit(self.app.feed.changed());
             tx.commit().await?;
             tracing::info!(order_id = %order.id, "order timed out");
         }

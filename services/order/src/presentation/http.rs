@@ -4,15 +4,16 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use chassis::http::{Json, KeyedJson, Path, Query, RequestContext, StoredAnswer};
+use chassis::http::{Api, Json, KeyedJson, Path, Query, RequestContext, StoredAnswer};
 use chassis::problem::{FieldError, Problem, code};
 use contracts::is_sku;
 use http::{Method, StatusCode};
 use messaging::answers::{Answer, Remembered, RequestKey};
-use messaging::{Cause, Pool, Tx};
+use messaging::{Cause, Tx};
 use uuid::Uuid;
 
 use super::answers::{OrderBody, OrdersPage, ProductBody, ProductsPage};
+use super::events;
 use super::requests::{NewOrder, OrdersQuery, ProductsQuery};
 use crate::application::cancel_order::{CancelOrderError, cancel_order};
 use crate::application::place_order::{PlaceOrderError, place_order};
@@ -22,11 +23,20 @@ use crate::{App, store};
 /// A race for an order is decided by its row's lock; more than one lost in a row is rare.
 const CANCEL_TRIES: u32 = 5;
 
+/// The API: its routes, and what they answer with where that is not JSON.
+pub fn api(app: App) -> Api {
+    Api::new(routes(app))
+        .produces(events::OF_ALL, events::MEDIA_TYPE)
+        .produces(events::OF_ORDER, events::MEDIA_TYPE)
+}
+
 /// All routes.
 pub fn routes(app: App) -> Router {
     Router::new()
         .route("/orders", post(post_order).get(list_orders))
+        .route(events::OF_ALL, get(events::of_all))
         .route("/orders/{order_id}", get(get_order))
+        .route(events::OF_ORDER, get(events::of_order))
         .route("/orders/{order_id}/cancel", post(post_cancellation))
         .route("/products", get(list_products))
         .route("/products/{sku}", get(get_product))
@@ -63,6 +73,7 @@ async fn post_order(
         Err(refusal) => refused(&refusal),
     };
     tx.remember(&key, &answer).await.map_err(StoreError::from)?;
+    tx.after_commit(app.feed.changed());
     tx.commit().await.map_err(StoreError::from)?;
     Ok(stored(answer, false))
 }
@@ -77,7 +88,7 @@ async fn post_cancellation(
     let mut tries_left = CANCEL_TRIES;
     loop {
         tries_left -= 1;
-        match cancel(&app.pool, cause.clone(), order_id).await {
+        match cancel(&app, cause.clone(), order_id).await {
             Ok(()) => break,
             Err(CancelOrderError::Store(error)) if tries_left > 0 && error.is_lost_race() => {
                 tracing::debug!(%order_id, %error, "cancellation is tried again");
@@ -89,10 +100,11 @@ async fn post_cancellation(
     Ok((StatusCode::ACCEPTED, Json(order)).into_response())
 }
 
-async fn cancel(pool: &Pool, cause: Cause, order_id: Uuid) -> Result<(), CancelOrderError> {
-    let mut tx = Tx::begin(pool, cause).await.map_err(StoreError::from)?;
+async fn cancel(app: &App, cause: Cause, order_id: Uuid) -> Result<(), CancelOrderError> {
+    let mut tx = Tx::begin(&app.pool, cause).await.map_err(StoreError::from)?;
     let now = tx.now();
     cancel_order(&mut store(&mut tx), order_id, now).await?;
+    tx.after_commit(app.feed.changed());
     Ok(tx.commit().await.map_err(StoreError::from)?)
 }
 

@@ -5,6 +5,7 @@ use contracts::inventory::{
     StockReserved, StockShipped,
 };
 use contracts::payment::{PaymentCaptured, PaymentDeclined, PaymentRefunded};
+use messaging::step::Signal;
 use messaging::{Handler, HandlerError, HandlerResult, Handlers, Message, Received, Tx};
 use uuid::Uuid;
 
@@ -15,12 +16,13 @@ use crate::application::settle_order::{SettleOrderError, Verdict, settle_order};
 use crate::domain::order::CancelReason;
 use crate::store;
 
-/// What order listens to.
-pub fn handlers() -> Handlers {
+/// What order listens to. `changed` is given whenever an order may have changed.
+pub fn handlers(changed: &Signal) -> Handlers {
+    let settlement = || Settlement(changed.clone());
     Handlers::new()
-        .on::<StockRejected>(Settlement)
-        .on::<PaymentCaptured>(Settlement)
-        .on::<PaymentDeclined>(Settlement)
+        .on::<StockRejected>(settlement())
+        .on::<PaymentCaptured>(settlement())
+        .on::<PaymentDeclined>(settlement())
         .on::<StockReserved>(Progress)
         .on::<StockShipped>(Progress)
         .on::<StockReleased>(Progress)
@@ -33,32 +35,36 @@ pub fn handlers() -> Handlers {
 }
 
 /// Ends orders.
-struct Settlement;
+struct Settlement(Signal);
 
 impl Handler<StockRejected> for Settlement {
     async fn handle(&self, tx: &mut Tx, event: Received<StockRejected>) -> HandlerResult {
-        settle(tx, event.data.order_id, Verdict::Impossible(CancelReason::OutOfStock)).await
+        self.settle(tx, event.data.order_id, Verdict::Impossible(CancelReason::OutOfStock)).await
     }
 }
 
 impl Handler<PaymentDeclined> for Settlement {
     async fn handle(&self, tx: &mut Tx, event: Received<PaymentDeclined>) -> HandlerResult {
-        settle(tx, event.data.order_id, Verdict::Impossible(CancelReason::PaymentDeclined)).await
+        self.settle(tx, event.data.order_id, Verdict::Impossible(CancelReason::PaymentDeclined))
+            .await
     }
 }
 
 impl Handler<PaymentCaptured> for Settlement {
     async fn handle(&self, tx: &mut Tx, event: Received<PaymentCaptured>) -> HandlerResult {
-        settle(tx, event.data.order_id, Verdict::Paid).await
+        self.settle(tx, event.data.order_id, Verdict::Paid).await
     }
 }
 
-async fn settle(tx: &mut Tx, order_id: Uuid, verdict: Verdict) -> HandlerResult {
-    let now = tx.now();
-    settle_order(&mut store(tx), order_id, verdict, now).await.map_err(|error| match error {
-        SettleOrderError::Unknown => HandlerError::UnknownAggregate,
-        SettleOrderError::Store(error) => error.into(),
-    })
+impl Settlement {
+    async fn settle(&self, tx: &mut Tx, order_id: Uuid, verdict: Verdict) -> HandlerResult {
+        tx.after_commit(&self.0);
+        let now = tx.now();
+        settle_order(&mut store(tx), order_id, verdict, now).await.map_err(|error| match error {
+            SettleOrderError::Unknown => HandlerError::UnknownAggregate,
+            SettleOrderError::Store(error) => error.into(),
+        })
+    }
 }
 
 /// Notes how far orders have come.

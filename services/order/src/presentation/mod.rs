@@ -2,6 +2,8 @@
 
 pub mod answers;
 pub mod deadlines;
+pub mod events;
+pub mod feed;
 pub mod http;
 pub mod messages;
 pub mod requests;

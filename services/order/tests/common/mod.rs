@@ -1,13 +1,14 @@
 //! An order service on a database of its own, asked over its own router.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod clock;
+pub mod stream;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use chassis::http::Api;
 use chassis::telemetry::{self, TelemetryConfig};
 use chrono::TimeDelta;
 use envelope::signature::Signer;
@@ -19,8 +20,7 @@ use opentelemetry::Context;
 use order::application::follow_product::follow_product;
 use order::application::ports::{Product, ProductChange};
 use order::application::settle_order::{Verdict, settle_order};
-use order::infrastructure::Queries;
-use order::presentation::http::routes;
+use order::presentation::http::api;
 use order::{App, store};
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -33,7 +33,7 @@ pub const SOON: Duration = Duration::from_secs(30);
 pub const CUSTOMER: &str = "0192f3a0-0000-7000-8000-000000000001";
 
 pub struct Shop {
-    pub database: Database,
+    pub database: Arc<Database>,
     pub pool: Pool,
     pub app: App,
     router: Router,
@@ -54,9 +54,15 @@ impl Shop {
     /// A service that takes its time from `clock`.
     pub async fn at(clock: Clock) -> Self {
         telemetry::init("order", &TelemetryConfig::default()).unwrap();
-        let database = Database::new("order").await;
+        let database = Arc::new(Database::new("order").await);
         let app = process(database.pool(), clock);
         let router = router(app.clone());
+        Self { database, pool: app.pool.clone(), app, router }
+    }
+
+    /// The same shop as another process of the service sees it.
+    pub fn beside(&self, app: App) -> Self {
+        let (database, router) = (Arc::clone(&self.database), router(app.clone()));
         Self { database, pool: app.pool.clone(), app, router }
     }
 
@@ -100,6 +106,7 @@ impl Shop {
         let mut tx = self.tx().await;
         let now = tx.now();
         settle_order(&mut store(&mut tx), id, verdict, now).await.unwrap();
+        tx.after_commit(self.app.feed.changed());
         tx.commit().await.unwrap();
     }
 
@@ -174,12 +181,11 @@ pub fn process(pg: PgPool, clock: Clock) -> App {
     let identity = Identity::new("shop", "test", "order");
     let signer = Signer::from_seed("order-1", [1; 32]);
     let pool = Pool::new(pg, identity, signer, clock);
-    let queries = Queries::new(pool.clone());
-    App { pool, queries, order_deadline: TimeDelta::minutes(15) }
+    App::new(pool, TimeDelta::minutes(15))
 }
 
 pub fn router(app: App) -> Router {
-    Api::new(routes(app)).into_router()
+    api(app).into_router()
 }
 
 pub async fn ask(router: &Router, request: Request<Body>) -> Answer {
