@@ -12,7 +12,6 @@ pub mod presentation;
 use std::process::ExitCode;
 
 use chassis::config::Source;
-use chassis::http::Api;
 use host::Host;
 use messaging::{Pool, Tx};
 
@@ -54,6 +53,6 @@ pub async fn run(source: Source) -> ExitCode {
 async fn serve(Config { service }: Config) -> anyhow::Result<ExitCode> {
     let host = Host::open(NAME, service)?;
     let (pool, queries) = (host.pool().clone(), Queries::new(host.pool().clone()));
-    let api = Api::new(http::routes(App { pool, queries }));
+    let api = http::api(App { pool, queries });
     host.handlers(messages::handlers()).serve(api).await
 }

@@ -12,6 +12,7 @@ use axum::body::Body;
 use axum::routing::{get, post};
 use chassis::http::{Api, Json, Limits, Stopping, body_problem, read_body};
 use chassis::problem::Problem;
+use http::Method;
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -45,7 +46,7 @@ fn api() -> Api {
         .route("/import", post(count));
     let patient =
         Limits { head_timeout: PATIENCE * 2, body_timeout: PATIENCE * 2, ..Limits::default() };
-    Api::new(routes).body_limit("/import", 1 << 20).limits(patient)
+    Api::new(routes).body_limit(Method::POST, "/import", 1 << 20).limits(patient)
 }
 
 /// One that does not wait long for what trickles.

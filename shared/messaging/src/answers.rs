@@ -50,6 +50,15 @@ impl RequestKey {
         let fingerprint = Sha256::digest(body).into();
         Self { scope: scope.into(), key: key.into(), fingerprint }
     }
+
+    /// The same for a request that is another one when a parameter outside of its body is: under one
+    /// key, another `value` counts as another body.
+    #[must_use]
+    pub fn with_parameter(mut self, value: &str) -> Self {
+        let hash = Sha256::new_with_prefix(self.fingerprint).chain_update(value);
+        self.fingerprint = hash.finalize().into();
+        self
+    }
 }
 
 /// An answer as it was given. Store what a repetition would get anyway: what was done, and what was

@@ -29,6 +29,9 @@ pub struct Tx {
     pool: Pool,
     cause: Cause,
     rows: Vec<NewRow>,
+    /// What [`flush`](Self::flush) has written already.
+    flushed: Partitions,
+    some_wait: bool,
     after_commit: Vec<Signal>,
     now: DateTime<Utc>,
 }
@@ -54,7 +57,9 @@ impl Tx {
         let inner = pool.pg().begin().await?;
         let now = pool.clock().now();
         let (rows, after_commit) = (Vec::new(), Vec::new());
-        Ok(Self { inner, pool: pool.clone(), cause, rows, after_commit, now })
+        let (flushed, some_wait) = (Partitions::default(), false);
+        let pool = pool.clone();
+        Ok(Self { inner, pool, cause, rows, flushed, some_wait, after_commit, now })
     }
 
     /// The connection, for the service's own SQL.
@@ -149,6 +154,30 @@ impl Tx {
         Ok(id)
     }
 
+    /// Writes the events published so far to the outbox, still inside this transaction. For one that
+    /// publishes so much that holding it until the commit would take too much memory.
+    ///
+    /// # Errors
+    /// [`TxError::Database`].
+    pub async fn flush(&mut self) -> Result<(), TxError> {
+        outbox::insert(&mut self.inner, &self.rows).await?;
+        for row in self.rows.drain(..) {
+            self.flushed.insert(row.partition);
+            self.some_wait |= row.not_before.is_some();
+        }
+        Ok(())
+    }
+
+    /// Shows the server that this transaction is still needed, so that it does not end it as idle. For
+    /// one that only holds a key while others work.
+    ///
+    /// # Errors
+    /// [`TxError::Database`] when it has ended.
+    pub async fn keep_alive(&mut self) -> Result<(), TxError> {
+        sqlx::query("select").execute(&mut *self.inner).await?;
+        Ok(())
+    }
+
     /// Gives `signal` once this transaction has committed: wakes the task that fulfils a wish
     /// stored here.
     pub fn after_commit(&mut self, signal: &Signal) {
@@ -161,20 +190,19 @@ impl Tx {
     /// [`TxError::Database`]. When the connection broke during the commit itself, nobody knows
     /// whether it took effect: repeat the work, and let its own key or inbox row decide.
     pub async fn commit(mut self) -> Result<(), TxError> {
-        let written: Partitions = self.rows.iter().map(|row| row.partition).collect();
         if self.rows.is_empty() {
             // Postgres answers the commit of a transaction that an error has ended with a rollback
             // and no error. Any statement before it says so; without events there was none of ours.
-            sqlx::query("select").execute(&mut *self.inner).await?;
+            self.keep_alive().await?;
         } else {
-            outbox::insert(&mut self.inner, &self.rows).await?;
+            self.flush().await?;
         }
         self.inner.commit().await?;
-        if self.rows.iter().any(|row| row.not_before.is_some()) {
+        if self.some_wait {
             self.pool.set_some_wait(true);
         }
-        if !written.is_empty() {
-            self.pool.written(written);
+        if !self.flushed.is_empty() {
+            self.pool.written(self.flushed);
         }
         self.after_commit.iter().for_each(Signal::notify);
         Ok(())

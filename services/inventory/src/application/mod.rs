@@ -1,5 +1,6 @@
 //! The use cases: each takes stores and a command, decides, and returns. None begins or commits.
 
+pub mod import_products;
 pub mod lock_stock;
 pub mod ports;
 pub mod put_product;

@@ -1,6 +1,6 @@
 //! What the use cases need stored.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 
 use uuid::Uuid;
@@ -38,6 +38,27 @@ pub trait Products: Send {
     fn save_product(
         &mut self,
         product: Product,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// As [`Products`], many at once, with few statements.
+pub trait ManyProducts: Send {
+    /// Stores those that are new, and returns their SKUs. All of them, those that were there before
+    /// included, are locked against others until the transaction ends, in the order of their SKUs.
+    fn add_products(
+        &mut self,
+        products: Vec<Product>,
+    ) -> impl Future<Output = Result<HashSet<String>, StoreError>> + Send;
+    /// The products of these SKUs, of those that are known, locked against others until the
+    /// transaction ends.
+    fn products(
+        &mut self,
+        skus: &[String],
+    ) -> impl Future<Output = Result<Vec<Product>, StoreError>> + Send;
+    /// Stores what happened to each: to all of them or an error.
+    fn save_products(
+        &mut self,
+        products: Vec<Product>,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 

@@ -1,6 +1,7 @@
 //! All SQL of the service, and the way from domain events to contracts.
 
 mod integration_events;
+mod many_products;
 mod products;
 mod queries;
 mod reservations;

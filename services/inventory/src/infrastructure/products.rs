@@ -48,7 +48,7 @@ impl Products for Store<'_> {
         if inserted.rows_affected() == 0 {
             return Ok(false);
         }
-        self.tell_of_product(product).await?;
+        self.tell_of(vec![product]).await?;
         Ok(true)
     }
 
@@ -76,28 +76,37 @@ impl Products for Store<'_> {
         if updated.rows_affected() != 1 {
             return Err(StoreError::Conflict(format!("product/{}", product.sku())));
         }
-        self.tell_of_product(product).await
+        self.tell_of(vec![product]).await
     }
 }
 
 impl Store<'_> {
-    async fn tell_of_product(&mut self, mut product: Product) -> Result<(), StoreError> {
-        for (version, event) in product.take_events() {
-            if let Some((delta, kind)) = movement(&product, event) {
-                self.note_movement(product.sku(), delta, kind).await?;
+    /// Tells of everything that happened to these products, and notes how their stock moved.
+    pub(super) async fn tell_of(&mut self, products: Vec<Product>) -> Result<(), StoreError> {
+        let (mut skus, mut deltas, mut kinds) = (Vec::new(), Vec::new(), Vec::new());
+        for mut product in products {
+            for (version, event) in product.take_events() {
+                if let Some((delta, kind)) = movement(&product, event) {
+                    skus.push(product.sku().to_owned());
+                    deltas.push(delta);
+                    kinds.push(kind.to_owned());
+                }
+                integration_events::publish_product(self.0, &product, version, event)?;
             }
-            integration_events::publish_product(self.0, &product, version, event)?;
         }
-        Ok(())
-    }
-
-    async fn note_movement(&mut self, sku: &str, delta: i64, kind: &str) -> Result<(), StoreError> {
+        if skus.is_empty() {
+            return Ok(());
+        }
+        let now = self.0.now();
         sqlx::query!(
-            "insert into stock_movements (sku, delta, kind, at) values ($1, $2, $3, $4)",
-            sku,
-            delta,
-            kind,
-            self.0.now(),
+            "insert into stock_movements (sku, delta, kind, at)
+            select sku, delta, kind, $4 from unnest($1::text[], $2::bigint[], $3::text[])
+                with ordinality as t (sku, delta, kind, n)
+            order by n",
+            &skus,
+            &deltas,
+            &kinds,
+            now,
         )
         .execute(self.0.conn())
         .await?;

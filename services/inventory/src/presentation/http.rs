@@ -4,7 +4,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
-use chassis::http::{Json, KeyedJson, Path, Query, RequestContext, StoredAnswer};
+use chassis::http::{Api, Json, KeyedJson, Path, Query, RequestContext, StoredAnswer};
 use chassis::problem::{FieldError, Problem, code};
 use contracts::is_sku;
 use http::header::LOCATION;
@@ -14,6 +14,7 @@ use messaging::{Cause, Tx};
 use uuid::Uuid;
 
 use super::answers::{ProductBody, ReservationBody, StockBody, StockPage};
+use super::import::{BODY_BYTES, Importing, import};
 use super::requests::{Arrival, ProductPut, StockQuery};
 use crate::application::ports::StoreError;
 use crate::application::put_product::{Put, PutProductError, put_product};
@@ -21,9 +22,17 @@ use crate::application::replenish::{ReplenishError, replenish};
 use crate::domain::product::ProductError;
 use crate::{App, store};
 
-/// All routes.
-pub fn routes(app: App) -> Router {
+const IMPORT: &str = "/products/import";
+
+/// The API: all routes, and what they take beyond the usual.
+pub fn api(app: App) -> Api {
+    Api::new(routes(app)).body_limit(Method::POST, IMPORT, BODY_BYTES)
+}
+
+fn routes(app: App) -> Router {
+    let importing = post(import).with_state(Importing::new(&app));
     Router::new()
+        .route(IMPORT, importing.put(put_import))
         .route("/products/{sku}", put(put_a_product))
         .route("/stock", get(list_stock))
         .route("/stock/{sku}", get(get_stock))
@@ -56,6 +65,15 @@ async fn put_a_product(
     })
 }
 
+/// `import` is a SKU like any other.
+async fn put_import(
+    app: State<App>,
+    context: RequestContext,
+    body: Json<ProductPut>,
+) -> Result<Response, Problem> {
+    put_a_product(app, context, Path("import".to_owned()), body).await
+}
+
 /// Takes in goods, once per key.
 async fn post_arrival(
     State(app): State<App>,
@@ -69,11 +87,8 @@ async fn post_arrival(
     let quantity = request.body.into_quantity()?;
     let cause = Cause::request(app.pool.new_id(), context);
     let mut tx = Tx::begin(&app.pool, cause).await.map_err(StoreError::from)?;
-    match tx.remembered(&key).await.map_err(StoreError::from)? {
-        Remembered::Nothing => {}
-        Remembered::Answer(answer) => return Ok(stored(answer, true)),
-        Remembered::Reused => return Err(Problem::idempotency_key_reused()),
-        Remembered::InProgress => return Err(Problem::request_in_progress()),
+    if let Some(answer) = recalled(&mut tx, &key).await? {
+        return Ok(answer);
     }
     let now = tx.now();
     let answer = match replenish(&mut store(&mut tx), &sku, quantity, now).await {
@@ -123,11 +138,21 @@ fn checked(sku: String) -> Result<String, Problem> {
     if is_sku(&sku) { Ok(sku) } else { Err(Problem::not_found()) }
 }
 
-fn refused(problem: &Problem) -> Answer {
+/// The answer that was given under the key before; none if the key is ours now.
+pub(super) async fn recalled(tx: &mut Tx, key: &RequestKey) -> Result<Option<Response>, Problem> {
+    match tx.remembered(key).await.map_err(StoreError::from)? {
+        Remembered::Nothing => Ok(None),
+        Remembered::Answer(answer) => Ok(Some(stored(answer, true))),
+        Remembered::Reused => Err(Problem::idempotency_key_reused()),
+        Remembered::InProgress => Err(Problem::request_in_progress()),
+    }
+}
+
+pub(super) fn refused(problem: &Problem) -> Answer {
     Answer { status: problem.status().as_u16(), location: None, body: problem.body() }
 }
 
-fn stored(answer: Answer, replayed: bool) -> Response {
+pub(super) fn stored(answer: Answer, replayed: bool) -> Response {
     let Answer { status, location, body } = answer;
     StoredAnswer { status, location, body, replayed }.into_response()
 }

@@ -2,5 +2,6 @@
 
 mod answers;
 pub mod http;
+mod import;
 pub mod messages;
 mod requests;

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use crate::domain::money::Money;
 use crate::domain::product::Description;
 
+/// Bytes of UTF-8.
 const MAX_NAME: usize = 200;
 
 /// The body of `PUT /products/{sku}`.
@@ -34,13 +35,23 @@ impl ProductPut {
     pub(super) fn into_description(self) -> Result<Description, Problem> {
         let Self { name, unit_price: Price { amount_minor, currency }, on_hand } = self;
         let mut faults = FieldErrors::default();
-        faults.check((1..=MAX_NAME).contains(&name.len()), "/name", code::LENGTH);
-        faults.check(!name.contains(char::is_control), "/name", code::CONTROL_CHARACTER);
+        if let Some(fault) = name_fault(&name) {
+            faults.add("/name", fault);
+        }
         faults.check(amount_minor >= 0, "/unit_price/amount_minor", code::RANGE);
         faults.check(Currency::parse(&currency).is_ok(), "/unit_price/currency", "currency");
         faults.check(on_hand >= 0, "/on_hand", code::RANGE);
         let unit_price = Money::new(amount_minor, currency);
         faults.into_result(Description { name, unit_price, on_hand })
+    }
+}
+
+/// What is wrong with a product's name, if anything is.
+pub(super) fn name_fault(name: &str) -> Option<&'static str> {
+    if !(1..=MAX_NAME).contains(&name.len()) {
+        Some(code::LENGTH)
+    } else {
+        name.contains(char::is_control).then_some(code::CONTROL_CHARACTER)
     }
 }
 

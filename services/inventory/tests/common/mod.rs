@@ -2,7 +2,6 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use axum::body::Body;
-use chassis::http::Api;
 use envelope::signature::Signer;
 use envelope::{Clock, Identity};
 use http::{Method, Request, Response, StatusCode};
@@ -15,7 +14,7 @@ use inventory::domain::money::Money;
 use inventory::domain::product::Description;
 use inventory::domain::reservation::{Charge, Line};
 use inventory::infrastructure::Queries;
-use inventory::presentation::http::routes;
+use inventory::presentation::http::api;
 use inventory::{App, store};
 use messaging::{Cause, Pool, Tx};
 use opentelemetry::Context;
@@ -44,7 +43,7 @@ impl Warehouse {
         let signer = Signer::from_seed("inventory-1", [2; 32]);
         let pool = Pool::new(database.pool(), identity, signer, Clock::system());
         let app = App { pool: pool.clone(), queries: Queries::new(pool.clone()) };
-        let router = Api::new(routes(app)).into_router();
+        let router = api(app).into_router();
         Self { database, pool, router }
     }
 

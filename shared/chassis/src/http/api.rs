@@ -9,8 +9,8 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
-use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::{HeaderMap, Method};
 use tracing::Instrument as _;
 
 use super::trace::ServerSpan;
@@ -41,7 +41,7 @@ pub struct Api {
 struct Rules {
     limits: Limits,
     produces: HashMap<&'static str, &'static str>,
-    body_limits: HashMap<&'static str, usize>,
+    body_limits: HashMap<&'static str, (Method, usize)>,
 }
 
 impl Api {
@@ -62,9 +62,9 @@ impl Api {
         self
     }
 
-    /// Bytes that a body sent to `route` may have, where it is not [`Limits::body_bytes`].
-    pub fn body_limit(mut self, route: &'static str, bytes: usize) -> Self {
-        self.rules.body_limits.insert(route, bytes);
+    /// Bytes that a body sent to `route` by `method` may have, where it is not [`Limits::body_bytes`].
+    pub fn body_limit(mut self, method: Method, route: &'static str, bytes: usize) -> Self {
+        self.rules.body_limits.insert(route, (method, bytes));
         self
     }
 
@@ -103,7 +103,8 @@ impl Rules {
         self.limits.check_head(&request)?;
         let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
         let limit = route.and_then(|route| self.body_limits.get(route));
-        let limit = limit.copied().unwrap_or(self.limits.body_bytes);
+        let limit = limit.filter(|(method, _)| method == request.method());
+        let limit = limit.map_or(self.limits.body_bytes, |(_, bytes)| *bytes);
         let produced = route.map(|route| self.produces.get(route).copied().unwrap_or(JSON));
         let request = body::guard(request, limit, self.limits.body_timeout)?;
         match produced {

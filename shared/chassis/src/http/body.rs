@@ -8,11 +8,13 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::Request;
 use bytes::Bytes;
+use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::conditions;
 use crate::problem::Problem;
 
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +95,17 @@ pub async fn read_body(body: Body) -> Result<Bytes, Problem> {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) => Err(body_problem(error)),
     }
+}
+
+/// The whole body, if it was sent as `media_type`.
+pub(super) async fn read_as(
+    media_type: &str,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Bytes, Problem> {
+    let bytes = read_body(body).await?;
+    let fits = conditions::sent_as(headers, media_type);
+    if fits { Ok(bytes) } else { Err(Problem::unsupported_media_type()) }
 }
 
 /// The answer to a body that could not be read to its end: `413` over the limit, `408` too slow, and

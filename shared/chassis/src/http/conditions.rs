@@ -1,7 +1,7 @@
-//! Whether the client accepts what a route answers with.
+//! Whether the client accepts what a route answers with, and sends what a route takes.
 
 use http::HeaderMap;
-use http::header::ACCEPT;
+use http::header::{ACCEPT, CONTENT_TYPE};
 
 /// True when one of `produced` (each `type/subtype`) is acceptable, RFC 9110 section 12.5.1: the most
 /// specific range that matches decides, and a weight of 0 refuses. No header accepts everything.
@@ -36,6 +36,21 @@ fn specificity(media_type: &str, range: &str) -> Option<u8> {
     }
 }
 
+/// True when the body is sent as `media_type`, also with `charset=utf-8`, said exactly once.
+pub(super) fn sent_as(headers: &HeaderMap, media_type: &str) -> bool {
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return false };
+    let Ok(value) = value.to_str() else { return false };
+    let mut parts = value.split(';').map(str::trim);
+    parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case(media_type))
+        && parts.all(|parameter| match parameter.split_once('=') {
+            Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
+                value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+            }
+            _ => true,
+        })
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -63,5 +78,19 @@ mod tests {
         for bad in ["text/html", "application/xml", "application/json;q=0, */*", "*/*;q=0.0"] {
             assert!(!json(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn only_json_in_utf_8_is_json() {
+        let json = |value: &str| {
+            let value = value.parse().unwrap();
+            sent_as(&HeaderMap::from_iter([(CONTENT_TYPE, value)]), "application/json")
+        };
+        assert!(json("application/json"));
+        assert!(json("Application/JSON; Charset=\"UTF-8\""));
+        for bad in ["text/plain", "application/json; charset=latin1", "application/jsonx", ""] {
+            assert!(!json(bad), "{bad}");
+        }
+        assert!(!sent_as(&HeaderMap::new(), "application/json"));
     }
 }

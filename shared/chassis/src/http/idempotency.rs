@@ -6,7 +6,7 @@ use http::HeaderMap;
 use http::request::Parts;
 use serde::de::DeserializeOwned;
 
-use super::json;
+use super::{body, json};
 use crate::problem::Problem;
 
 const HEADER: &str = "idempotency-key";
@@ -67,9 +67,29 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for KeyedJson<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let bytes = json::checked(&parts.headers, body).await?;
+        let bytes = body::read_as(json::JSON, &parts.headers, body).await?;
         let key = IdempotencyKey::from_headers(&parts.headers)?;
         Ok(Self { key, body: json::decode(&bytes)?, bytes })
+    }
+}
+
+/// A CSV body with the idempotency key that a route needs, checked in the same order as
+/// [`KeyedJson`]: size, media type (`text/csv`), key. What the rows hold is the route's business.
+#[derive(Clone, Debug)]
+pub struct KeyedCsv {
+    /// The client's key.
+    pub key: IdempotencyKey,
+    /// The body as it came.
+    pub bytes: Bytes,
+}
+
+impl<S: Send + Sync> FromRequest<S> for KeyedCsv {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        let bytes = body::read_as("text/csv", &parts.headers, body).await?;
+        Ok(Self { key: IdempotencyKey::from_headers(&parts.headers)?, bytes })
     }
 }
 

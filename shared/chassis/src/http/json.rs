@@ -3,14 +3,16 @@
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue};
+use http::HeaderValue;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{body, schema, strict};
 use crate::problem::Problem;
+
+/// The media type.
+pub(super) const JSON: &str = "application/json";
 
 /// A JSON body.
 ///
@@ -42,7 +44,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let bytes = checked(&parts.headers, body).await?;
+        let bytes = body::read_as(JSON, &parts.headers, body).await?;
         decode(&bytes).map(Self)
     }
 }
@@ -52,7 +54,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
         match serde_json::to_vec(&self.0) {
             Ok(body) => {
                 let mut response = Response::new(Body::from(body));
-                let json = HeaderValue::from_static("application/json");
+                let json = HeaderValue::from_static(JSON);
                 response.headers_mut().insert(CONTENT_TYPE, json);
                 response
             }
@@ -61,31 +63,9 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
-/// The bytes of a body that has the right size and media type.
-pub(super) async fn checked(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
-    let bytes = body::read_body(body).await?;
-    if is_json(headers) { Ok(bytes) } else { Err(Problem::unsupported_media_type()) }
-}
-
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let node = strict::parse(bytes).map_err(|error| Problem::malformed_json().caused_by(error))?;
     schema::read(&node, false).map_err(Problem::validation_failed)
-}
-
-/// `application/json`, also with `charset=utf-8`, exactly once.
-fn is_json(headers: &HeaderMap) -> bool {
-    let mut values = headers.get_all(CONTENT_TYPE).iter();
-    let (Some(value), None) = (values.next(), values.next()) else { return false };
-    let Ok(value) = value.to_str() else { return false };
-    let mut parts = value.split(';').map(str::trim);
-    let is_json = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
-    is_json
-        && parts.all(|parameter| match parameter.split_once('=') {
-            Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
-                value.trim_matches('"').eq_ignore_ascii_case("utf-8")
-            }
-            _ => true,
-        })
 }
 
 #[cfg(test)]
@@ -224,19 +204,5 @@ mod tests {
         assert!(decode::<Vec<Short>>(b"[\"ab\"]").is_ok());
         let problem = decode::<Vec<Short>>(b"[\"ab\",\"abc\"]").unwrap_err();
         assert_eq!(problem.errors()[0], FieldError::new("/1", code::LENGTH));
-    }
-
-    #[test]
-    fn only_json_in_utf_8_is_json() {
-        let json = |value: &'static str| {
-            let value = HeaderValue::from_static(value);
-            is_json(&HeaderMap::from_iter([(CONTENT_TYPE, value)]))
-        };
-        assert!(json("application/json"));
-        assert!(json("Application/JSON; Charset=\"UTF-8\""));
-        for bad in ["text/plain", "application/json; charset=latin1", "application/jsonx", ""] {
-            assert!(!json(bad), "{bad}");
-        }
-        assert!(!is_json(&HeaderMap::new()));
     }
 }

@@ -26,7 +26,7 @@ mod trace;
 pub use api::Api;
 pub(crate) use api::panic_text;
 pub use body::{body_problem, read_body};
-pub use idempotency::{IdempotencyKey, KeyedJson};
+pub use idempotency::{IdempotencyKey, KeyedCsv, KeyedJson};
 pub use json::Json;
 pub use limits::Limits;
 pub use page::{Cursor, Limit};

@@ -1,0 +1,204 @@
+//! The rows of a body: where they stand, without holding what they say.
+
+use bytes::Bytes;
+use chassis::problem::{FieldError, code};
+use csv_core::{ReadRecordResult, Reader};
+
+use super::report::Report;
+use super::row::{self, COLUMNS, Values};
+use crate::domain::product::Description;
+
+/// Rows of one statement, and of one transaction where the good rows are taken.
+const BATCH: usize = 500;
+/// Bytes that the values of a row may have together. All that keep to their limits need a third.
+const WIDEST: usize = 1_024;
+
+/// The first line is not the header.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct WrongHeader;
+
+/// The good rows of a body, each SKU once, in the order of their SKUs.
+pub(super) struct Sheet {
+    body: Bytes,
+    /// Of all rows, one behind the other.
+    skus: String,
+    rows: Vec<Row>,
+}
+
+/// Small, because there may be many: a body has at most 10 MiB, so its places fit.
+struct Row {
+    line: u32,
+    start: u32,
+    end: u32,
+    sku_at: u32,
+    sku_len: u32,
+}
+
+impl Row {
+    fn sku<'a>(&self, skus: &'a str) -> &'a str {
+        let start = self.sku_at as usize;
+        skus.get(start..start + self.sku_len as usize).unwrap_or_default()
+    }
+}
+
+impl Sheet {
+    /// Reads the body; the rows that are no products stand in the report. Of rows with one SKU the
+    /// first counts.
+    pub(super) fn read(body: Bytes) -> Result<(Self, Report), WrongHeader> {
+        let (mut records, mut report) = (Records::new(), Report::default());
+        let (mut skus, mut rows) = (String::new(), Vec::new());
+        let header = records.next(&body).ok_or(WrongHeader)?;
+        if !header.values.is_ok_and(Values::are_the_header) {
+            return Err(WrongHeader);
+        }
+        while let Some(Record { line, start, end, values }) = records.next(&body) {
+            match values.map_err(|fault| vec![fault]).and_then(row::read) {
+                Ok((sku, _)) => {
+                    let (sku_at, sku_len) = (skus.len() as u32, sku.len() as u32);
+                    skus.push_str(&sku);
+                    rows.push(Row { line, start, end, sku_at, sku_len });
+                }
+                Err(faults) => report.reject(line, faults),
+            }
+        }
+        rows.sort_unstable_by_key(|row| (row.sku(&skus), row.start));
+        rows.dedup_by(|row, first| {
+            let again = row.sku(&skus) == first.sku(&skus);
+            if again {
+                report.reject(row.line, vec![FieldError::new("/sku", code::DUPLICATE)]);
+            }
+            again
+        });
+        Ok((Self { body, skus, rows }, report))
+    }
+
+    /// The rows with their lines, a few at a time.
+    pub(super) fn batches(&self) -> impl Iterator<Item = Vec<(u32, (String, Description))>> {
+        let mut records = Records::new();
+        self.rows.chunks(BATCH).map(move |rows| {
+            let read = |row: &Row| {
+                let values = records.again(&self.body[row.start as usize..row.end as usize])?;
+                // It was good the first time.
+                Some((row.line, row::read(values).ok()?))
+            };
+            rows.iter().filter_map(read).collect()
+        })
+    }
+}
+
+/// A row as it stands in the body.
+struct Record<'a> {
+    line: u32,
+    /// Of its first byte.
+    start: u32,
+    /// Behind the line break that ends it.
+    end: u32,
+    values: Result<Values<'a>, FieldError>,
+}
+
+/// Reads records into a buffer that does not grow, whatever they hold.
+struct Records {
+    reader: Reader,
+    values: [u8; WIDEST],
+    ends: [usize; COLUMNS.len() + 1],
+    at: usize,
+    /// The number of the line that `counted` stands on.
+    line: u32,
+    counted: usize,
+}
+
+/// How a record came out of the reader.
+enum Shape {
+    Whole { columns: usize },
+    TooLong { column: usize },
+}
+
+impl Records {
+    fn new() -> Self {
+        let (values, ends) = ([0; WIDEST], [0; COLUMNS.len() + 1]);
+        Self { reader: Reader::new(), values, ends, at: 0, line: 1, counted: 0 }
+    }
+
+    /// The next record of `body`. Empty lines are none.
+    fn next(&mut self, body: &[u8]) -> Option<Record<'_>> {
+        let left = body.get(self.at..)?;
+        let blank = left.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        let start = self.at + blank;
+        let (shape, length) = self.record(&body[start..])?;
+        self.at = start + length;
+        self.count_lines(body, start);
+        let (line, start, end) = (self.line, start as u32, self.at as u32);
+        let values = match shape {
+            Shape::Whole { columns } => {
+                Ok(Values { bytes: &self.values, ends: &self.ends[..columns] })
+            }
+            Shape::TooLong { column } => {
+                let column = COLUMNS.get(column).copied().unwrap_or_default();
+                Err(FieldError::new(format!("/{column}"), code::LENGTH))
+            }
+        };
+        Some(Record { line, start, end, values })
+    }
+
+    /// The values of a record that was whole before.
+    fn again(&mut self, record: &[u8]) -> Option<Values<'_>> {
+        self.reader.reset();
+        match self.record(record)? {
+            (Shape::Whole { columns }, _) => {
+                Some(Values { bytes: &self.values, ends: &self.ends[..columns] })
+            }
+            (Shape::TooLong { .. }, _) => None,
+        }
+    }
+
+    /// One record from the beginning of `input`, and how many bytes of it that took.
+    fn record(&mut self, input: &[u8]) -> Option<(Shape, usize)> {
+        let (mut taken, mut written, mut columns) = (0, 0, 0);
+        let (mut too_many, mut longest) = (false, None);
+        loop {
+            let (result, read, wrote, ended) = self.reader.read_record(
+                &input[taken..],
+                &mut self.values[written..],
+                &mut self.ends[columns..],
+            );
+            (taken, written, columns) = (taken + read, written + wrote, columns + ended);
+            match result {
+                // The reader wants to hear that nothing follows.
+                ReadRecordResult::InputEmpty => {}
+                ReadRecordResult::OutputFull => {
+                    longest.get_or_insert_with(|| longest_of(&self.ends[..columns], written));
+                    written = 0;
+                }
+                ReadRecordResult::OutputEndsFull => (too_many, columns) = (true, 0),
+                ReadRecordResult::End => return None,
+                ReadRecordResult::Record => break,
+            }
+        }
+        let columns = if too_many { self.ends.len() } else { columns };
+        let shape = match longest {
+            Some(column) if columns <= COLUMNS.len() => Shape::TooLong { column },
+            _ => Shape::Whole { columns },
+        };
+        Some((shape, taken))
+    }
+
+    /// Goes on to the line of `to`: a line ends with LF, CRLF or CR, also inside of quotes.
+    fn count_lines(&mut self, body: &[u8], to: usize) {
+        let followed_by_lf = |at: usize| body.get(at + 1) == Some(&b'\n');
+        for at in self.counted..to {
+            let ends = body[at] == b'\n' || body[at] == b'\r' && !followed_by_lf(at);
+            self.line += u32::from(ends);
+        }
+        self.counted = to;
+    }
+}
+
+/// Which value takes most of `written` bytes, the last of them unended.
+fn longest_of(ends: &[usize], written: usize) -> usize {
+    let (mut start, mut longest) = (0, (0, 0));
+    for (column, end) in ends.iter().copied().chain([written]).enumerate() {
+        longest = longest.max((end.saturating_sub(start), column));
+        start = end;
+    }
+    longest.1
+}
