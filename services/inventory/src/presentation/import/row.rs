@@ -45,7 +45,8 @@ pub(super) fn read(values: Values<'_>) -> Result<(String, Description), Vec<Fiel
     let sku = column(&mut faults, values, 0, |text| {
         if is_sku(text) { Ok(text.to_owned()) } else { Err(code::FORMAT) }
     });
-    let name = column(&mut faults, values, 1, |text| name_fault(text).map_or(Ok(text.to_owned()), Err));
+    let name =
+        column(&mut faults, values, 1, |text| name_fault(text).map_or(Ok(text.to_owned()), Err));
     let price = column(&mut faults, values, 2, amount);
     let currency = column(&mut faults, values, 3, |text| {
         Currency::parse(text).map(String::from).map_err(|_| "currency")

@@ -20,8 +20,6 @@ pub(super) struct WrongHeader;
 /// The good rows of a body, each SKU once, in the order of their SKUs.
 pub(super) struct Sheet {
     body: Bytes,
-    /// Of all rows, one behind the other.
-    skus: String,
     rows: Vec<Row>,
 }
 
@@ -46,6 +44,7 @@ impl Sheet {
     /// first counts.
     pub(super) fn read(body: Bytes) -> Result<(Self, Report), WrongHeader> {
         let (mut records, mut report) = (Records::new(), Report::default());
+        // The SKUs stand one behind the other, and are forgotten with the order made of them.
         let (mut skus, mut rows) = (String::new(), Vec::new());
         let header = records.next(&body).ok_or(WrongHeader)?;
         if !header.values.is_ok_and(Values::are_the_header) {
@@ -69,7 +68,7 @@ impl Sheet {
             }
             again
         });
-        Ok((Self { body, skus, rows }, report))
+        Ok((Self { body, rows }, report))
     }
 
     /// The rows with their lines, a few at a time.
@@ -184,11 +183,10 @@ impl Records {
 
     /// Goes on to the line of `to`: a line ends with LF, CRLF or CR, also inside of quotes.
     fn count_lines(&mut self, body: &[u8], to: usize) {
-        let followed_by_lf = |at: usize| body.get(at + 1) == Some(&b'\n');
-        for at in self.counted..to {
-            let ends = body[at] == b'\n' || body[at] == b'\r' && !followed_by_lf(at);
-            self.line += u32::from(ends);
-        }
+        let passed = &body[self.counted..to];
+        let of = |byte: u8| passed.iter().filter(|passed| **passed == byte).count();
+        let both = passed.windows(2).filter(|pair| pair == b"\r\n").count();
+        self.line += (of(b'\n') + of(b'\r') - both) as u32;
         self.counted = to;
     }
 }
@@ -201,4 +199,80 @@ fn longest_of(ends: &[usize], written: usize) -> usize {
         start = end;
     }
     longest.1
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Lines and columns of the records; None where one was too long.
+    fn records(body: &[u8]) -> Vec<(u32, Option<usize>)> {
+        let (mut records, mut found) = (Records::new(), Vec::new());
+        while let Some(record) = records.next(body) {
+            found.push((record.line, record.values.ok().map(|values| values.ends.len())));
+        }
+        found
+    }
+
+    #[test]
+    fn a_record_stands_on_the_line_where_it_begins_however_lines_end() {
+        for body in ["a,b\nc,d\n\n\ne,f", "a,b\r\nc,d\r\n\r\n\r\ne,f\r\n", "a,b\rc,d\r\r\re,f\r"] {
+            let lines = [(1, Some(2)), (2, Some(2)), (5, Some(2))];
+            assert_eq!(records(body.as_bytes()), lines, "{body:?}");
+        }
+        assert_eq!(records(b"\n\"a\r\nb\",c\nd"), [(2, Some(2)), (4, Some(1))]);
+        assert_eq!(records(b"\xef\xbb\xbfa\nb"), [(1, Some(1)), (2, Some(1))]);
+        assert_eq!(records(b"\n\r\n\r"), []);
+    }
+
+    #[test]
+    fn a_record_of_any_size_is_one_record() {
+        let wide = format!("{}\na", ",".repeat(100_000));
+        assert_eq!(records(wide.as_bytes()), [(1, Some(6)), (2, Some(1))]);
+        let long = format!("a,{},b\na", "x".repeat(100_000));
+        assert_eq!(records(long.as_bytes()), [(1, None), (2, Some(1))]);
+        let unclosed = format!("a,\"{}", "b,c\n".repeat(100_000));
+        assert_eq!(records(unclosed.as_bytes()), [(1, None)]);
+        let full = "x".repeat(WIDEST);
+        assert_eq!(records(full.as_bytes()), [(1, Some(1))]);
+    }
+
+    #[test]
+    fn rows_come_in_the_order_of_their_skus_and_the_first_of_two_counts() {
+        let body = "sku,name,unit_price_minor,currency,on_hand\n\
+            b,1,1,GBP,1\na,2,1,GBP,1\nb,3,1,GBP,1\nB,\"4,\"\"\n\",1,GBP,1\n";
+        let (sheet, report) = Sheet::read(Bytes::from(body)).unwrap();
+        let rows = sheet.batches().flatten();
+        let rows: Vec<_> = rows.map(|(line, (sku, of))| (line, sku, of.name)).collect();
+        let row = |line: u32, sku: &str, name: &str| (line, sku.to_owned(), name.to_owned());
+        // The name of the last holds a line break, so it is none.
+        assert_eq!(rows, [row(3, "a", "2"), row(2, "b", "1")]);
+        assert_eq!(report.rejected(), 2);
+    }
+
+    proptest! {
+        #[test]
+        fn the_reader_finds_what_the_csv_crate_finds(body in "[ab,\"\r\n]{0,60}") {
+            let mut csv = csv::ReaderBuilder::new();
+            let mut csv = csv.has_headers(false).flexible(true).from_reader(body.as_bytes());
+            let mut columns = Vec::new();
+            for record in csv.byte_records() {
+                columns.push(Some(record.unwrap().len().min(COLUMNS.len() + 1)));
+            }
+            let found: Vec<_> = records(body.as_bytes()).into_iter().map(|(_, of)| of).collect();
+            prop_assert_eq!(found, columns);
+        }
+
+        #[test]
+        fn any_bytes_are_read_to_their_end(rows in prop::collection::vec(any::<u8>(), 0..4_000)) {
+            let header = b"sku,name,unit_price_minor,currency,on_hand\n".to_vec();
+            let body = Bytes::from([header, rows].concat());
+            let (sheet, _) = Sheet::read(body).unwrap();
+            let (read, known) = (sheet.batches().flatten().count(), sheet.rows.len());
+            prop_assert_eq!(read, known);
+        }
+    }
 }
