@@ -227,7 +227,15 @@ async fn stock_is_read_one_by_one_and_page_by_page() {
         let Some(cursor) = page["next_cursor"].as_str() else { break };
         path = format!("/stock?limit=2&cursor={cursor}");
     }
-    assert_eq!((skus, pages), (["A", "B", "C", "a", "b"].map(Value::from).to_vec(), 3));
+    assert_eq!((skus, pages), (["B", "a", "C", "A", "b"].map(Value::from).to_vec(), 3));
+    // Products of one moment are told apart.
+    let moment = "update products set created_at = '2026-01-01T00:00:00Z'";
+    sqlx::query(moment).execute(here.pool.pg()).await.unwrap();
+    let page = here.get("/stock?limit=3").await.body;
+    let path = format!("/stock?limit=3&cursor={}", page["next_cursor"].as_str().unwrap());
+    let rest = here.get(&path).await.body;
+    let row = |page: &Value, n: usize| page["stock"][n]["sku"].clone();
+    assert_eq!([row(&page, 0), row(&page, 2), row(&rest, 0), row(&rest, 1)], ["b", "C", "B", "A"]);
     assert_eq!(here.get("/stock").await.body["stock"].as_array().unwrap().len(), 5);
 
     for query in ["limit=0", "limit=201", "limit=x", "colour=red"] {

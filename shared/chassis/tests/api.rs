@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use axum::Router;
 use axum::routing::{get, post};
-use chassis::http::{Api, Json, KeyedJson, Path, Query, RequestContext};
+use chassis::http::{Api, Json, KeyedCsv, KeyedJson, Path, Query, RequestContext};
 use chassis::problem::Problem;
 use chassis::telemetry::{trace_id, trace_id_of};
 use opentelemetry::trace::{SpanKind, Status};
@@ -72,6 +72,10 @@ async fn place(order: KeyedJson<Order>) -> Json<serde_json::Value> {
     Json(json!({"key": key.as_str(), "quantity": quantity, "bytes": bytes.len()}))
 }
 
+async fn import(KeyedCsv { key, bytes }: KeyedCsv) -> Json<serde_json::Value> {
+    Json(json!({"key": key.as_str(), "bytes": bytes.len()}))
+}
+
 async fn whose(RequestContext(context): RequestContext) -> String {
     assert_eq!(trace_id(), trace_id_of(&context));
     trace_id().unwrap()
@@ -96,6 +100,7 @@ async fn server() -> Running {
         )
         .route("/orders/{id}", get(|Path(id): Path<Uuid>| async move { id.to_string() }))
         .route("/plain", post(|_: axum::Json<Order>| async { "taken" }))
+        .route("/import", post(import))
         .route("/whose", get(whose))
         .route("/fail", get(fail))
         .route("/panic", get(give_up))
@@ -163,6 +168,27 @@ async fn the_checks_come_in_the_order_of_the_contract() {
     assert_eq!(send(&[json, key], "{}").await, "validation_failed");
     let missing = request(server.addr, "POST", "/orders", &[json], "{}").await;
     assert!(missing.header("link").unwrap().contains("rel=\"help\""));
+}
+
+#[tokio::test]
+async fn a_csv_body_is_checked_in_the_same_order() {
+    let server = server().await;
+    let send = async |headers: &[&str], body: &str| {
+        request(server.addr, "POST", "/import", headers, body).await
+    };
+    let (csv, key) = ("Content-Type: text/csv; charset=utf-8", KEYED[1]);
+    let code = async |headers: &[&str], body: &str| send(headers, body).await.code();
+    assert_eq!(code(&[], &"x".repeat(70_000)).await, "payload_too_large");
+    assert_eq!(code(&[KEYED[0]], "a").await, "unsupported_media_type");
+    assert_eq!(
+        code(&["Content-Type: text/csv; charset=latin1"], "a").await,
+        "unsupported_media_type"
+    );
+    assert_eq!(code(&[csv], "a").await, "idempotency_key_missing");
+    assert_eq!(code(&[csv, "Idempotency-Key: short"], "a").await, "idempotency_key_malformed");
+    let taken = send(&[csv, key], "a,b\n").await;
+    let expected = json!({"key": "0123456789abcdef", "bytes": 4});
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&taken.body).unwrap(), expected);
 }
 
 #[tokio::test]

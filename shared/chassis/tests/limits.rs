@@ -43,7 +43,7 @@ fn api() -> Api {
         .route("/", get(|| async { "hello" }))
         .route("/echo", post(echo))
         .route("/length", post(length))
-        .route("/import", post(count));
+        .route("/import", post(count).put(count));
     let patient =
         Limits { head_timeout: PATIENCE * 2, body_timeout: PATIENCE * 2, ..Limits::default() };
     Api::new(routes).body_limit(Method::POST, "/import", 1 << 20).limits(patient)
@@ -99,8 +99,11 @@ async fn one_route_can_take_more_than_the_others() {
     let server = start(api()).await;
     let body = "x".repeat(1 << 20);
     assert_eq!(request(server.addr, "POST", "/import", &[], &body).await.body, "1048576");
-    let refused = request(server.addr, "POST", "/import", &[], &format!("{body}x")).await;
-    assert_eq!((refused.status, refused.code().as_str()), (413, "payload_too_large"));
+    let larger = format!("{body}x");
+    for (method, body) in [("POST", &larger), ("PUT", &body)] {
+        let refused = request(server.addr, method, "/import", &[], body).await;
+        assert_eq!((refused.status, refused.code().as_str()), (413, "payload_too_large"));
+    }
 }
 
 #[tokio::test]

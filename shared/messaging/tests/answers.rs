@@ -106,6 +106,12 @@ async fn an_answer_is_given_again_to_the_same_request_and_to_no_other() {
     assert_eq!(desk.known(&key("attic")).await, Remembered::Reused);
     let elsewhere = RequestKey { scope: "POST /doors".into(), ..key("hall") };
     assert_eq!(desk.known(&elsewhere).await, Remembered::Nothing);
+    let dimmed = || key("cellar").with_parameter("dimmed");
+    let elsewhere = RequestKey { scope: "POST /cellars".into(), ..dimmed() };
+    desk.answer(&elsewhere, &lit("cellar")).await;
+    assert_eq!(desk.known(&elsewhere.clone()).await, Remembered::Answer(lit("cellar")));
+    let plain = RequestKey { fingerprint: key("cellar").fingerprint, ..elsewhere };
+    assert_eq!(desk.known(&plain).await, Remembered::Reused);
 }
 
 #[tokio::test]

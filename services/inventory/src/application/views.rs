@@ -10,6 +10,16 @@ pub struct StockView {
     pub sku: String,
     pub on_hand: i64,
     pub reserved: i64,
+    pub created_at: DateTime<Utc>,
+}
+
+/// A place in the list of stock: that of the product listed then under this SKU.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StockPlace {
+    /// When the product was listed.
+    pub created_at: DateTime<Utc>,
+    /// Tells products of the same time apart.
+    pub sku: String,
 }
 
 /// A reservation, with its lines in two lists side by side.

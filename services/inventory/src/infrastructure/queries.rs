@@ -3,7 +3,7 @@
 use messaging::Pool;
 use uuid::Uuid;
 
-use crate::application::views::{ReservationView, StockView};
+use crate::application::views::{ReservationView, StockPlace, StockView};
 
 /// Reads from the service's database.
 #[derive(Clone)]
@@ -22,27 +22,30 @@ impl Queries {
     pub async fn stock(&self, sku: &str) -> Result<Option<StockView>, sqlx::Error> {
         sqlx::query_as!(
             StockView,
-            "select sku, on_hand, reserved from products where sku = $1",
+            "select sku, on_hand, reserved, created_at from products where sku = $1",
             sku,
         )
         .fetch_optional(self.0.pg())
         .await
     }
 
-    /// At most `limit` products in the order of their SKUs, from the first behind `after` on.
+    /// At most `limit` products before `before`, those first that were listed last.
     ///
     /// # Errors
     /// The database's own.
-    pub async fn stock_behind(
+    pub async fn stock_before(
         &self,
-        after: Option<&str>,
+        before: Option<StockPlace>,
         limit: i64,
     ) -> Result<Vec<StockView>, sqlx::Error> {
+        let (created_at, sku) = before.map(|before| (before.created_at, before.sku)).unzip();
         sqlx::query_as!(
             StockView,
-            "select sku, on_hand, reserved from products where sku > $1 order by sku limit $2",
-            // No SKU is empty, so the empty text is before all.
-            after.unwrap_or_default(),
+            "select sku, on_hand, reserved, created_at from products
+            where (created_at, sku) < (coalesce($1, 'infinity'::timestamptz), coalesce($2, ''))
+            order by created_at desc, sku desc limit $3",
+            created_at,
+            sku,
             limit,
         )
         .fetch_all(self.0.pg())

@@ -36,7 +36,7 @@ pub(super) struct StockBody {
     available: i64,
 }
 
-/// A page of stock, in the order of the SKUs.
+/// A page of stock, newest products first.
 #[derive(Debug, Serialize)]
 pub(super) struct StockPage {
     stock: Vec<StockBody>,
@@ -86,12 +86,12 @@ impl From<&Product> for ProductBody {
 impl From<&Product> for StockBody {
     fn from(product: &Product) -> Self {
         let (on_hand, reserved) = (product.on_hand(), product.reserved());
-        StockView { sku: product.sku().to_owned(), on_hand, reserved }.into()
+        Self { sku: product.sku().to_owned(), on_hand, reserved, available: on_hand - reserved }
     }
 }
 
 impl From<StockView> for StockBody {
-    fn from(StockView { sku, on_hand, reserved }: StockView) -> Self {
+    fn from(StockView { sku, on_hand, reserved, .. }: StockView) -> Self {
         Self { sku, on_hand, reserved, available: on_hand - reserved }
     }
 }
@@ -99,7 +99,9 @@ impl From<StockView> for StockBody {
 impl StockPage {
     /// The page out of the rows found, of which there is one more if another page follows.
     pub(super) fn new(found: Vec<StockView>, limit: Limit) -> Self {
-        let (page, next_cursor) = limit.cut(found, |row| Cursor::behind(&row.sku));
+        let cursor =
+            |last: &StockView| Cursor::behind_time(last.created_at.timestamp_micros(), &last.sku);
+        let (page, next_cursor) = limit.cut(found, cursor);
         Self { stock: page.into_iter().map(StockBody::from).collect(), next_cursor }
     }
 }

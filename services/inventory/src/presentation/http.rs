@@ -112,8 +112,8 @@ async fn list_stock(
     State(app): State<App>,
     Query(query): Query<StockQuery>,
 ) -> Result<Json<StockPage>, Problem> {
-    let (limit, after) = query.into_page()?;
-    let found = app.queries.stock_behind(after.as_deref(), limit.rows()).await;
+    let (limit, before) = query.into_page()?;
+    let found = app.queries.stock_before(before, limit.rows()).await;
     Ok(Json(StockPage::new(found.map_err(Problem::unavailable)?, limit)))
 }
 

@@ -2,9 +2,11 @@
 
 use chassis::http::{Cursor, Limit};
 use chassis::problem::{FieldErrors, Problem, code};
+use chrono::DateTime;
 use contracts::{Currency, is_sku};
 use serde::Deserialize;
 
+use crate::application::views::StockPlace;
 use crate::domain::money::Money;
 use crate::domain::product::Description;
 
@@ -84,14 +86,17 @@ pub(super) struct StockQuery {
 }
 
 impl StockQuery {
-    /// How many, and the SKU behind which the page begins.
+    /// How many, and the place behind which the page begins.
     ///
     /// # Errors
     /// `400 invalid_cursor`.
-    pub(super) fn into_page(self) -> Result<(Limit, Option<String>), Problem> {
-        let sku = |key: &str| is_sku(key).then(|| key.to_owned());
-        let after = self.cursor.map(|cursor| cursor.key(sku)).transpose()?;
-        Ok((self.limit, after))
+    pub(super) fn into_page(self) -> Result<(Limit, Option<StockPlace>), Problem> {
+        let place = |micros, sku: &str| {
+            let created_at = DateTime::from_timestamp_micros(micros)?;
+            is_sku(sku).then(|| StockPlace { created_at, sku: sku.to_owned() })
+        };
+        let before = self.cursor.map(|cursor| cursor.time_and_key(place)).transpose()?;
+        Ok((self.limit, before))
     }
 }
 
@@ -104,9 +109,12 @@ mod tests {
     fn only_our_own_cursors_are_taken() {
         let page =
             |cursor| StockQuery { limit: Limit::default(), cursor: Some(cursor) }.into_page();
-        assert_eq!(page(Cursor::behind("85123A")).unwrap().1, Some("85123A".to_owned()));
-        for bad in ["", "a b"] {
-            assert_eq!(page(Cursor::behind(bad)).unwrap_err().code(), "invalid_cursor", "{bad}");
+        let created_at = DateTime::from_timestamp_micros(15).unwrap();
+        let place = StockPlace { created_at, sku: "85.123A".to_owned() };
+        assert_eq!(page(Cursor::behind_time(15, "85.123A")).unwrap().1, Some(place));
+        let far = Cursor::behind_time(i64::MAX, "A");
+        for bad in [Cursor::behind("85123A"), Cursor::behind_time(15, "a b"), far] {
+            assert_eq!(page(bad.clone()).unwrap_err().code(), "invalid_cursor", "{bad:?}");
         }
     }
 

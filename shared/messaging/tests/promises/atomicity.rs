@@ -57,6 +57,36 @@ async fn a_transaction_that_is_dropped_or_fails_publishes_nothing() {
 }
 
 #[tokio::test]
+async fn events_that_were_flushed_leave_at_the_commit_in_order_or_never() {
+    let house = House::new().await;
+    let lamp = house.lamp().await;
+    lamp.kit.provision().await.unwrap();
+    let wire = house.wire().await;
+    wire.queue("probe", &["#"]).await;
+    let _lamp_runs = lamp.run();
+
+    let mut dropped = lamp.begin().await;
+    dropped.publish(&Lit::new("dropped", 1), 1).unwrap();
+    dropped.flush().await.unwrap();
+    drop(dropped);
+    let mut tx = lamp.begin().await;
+    tx.flush().await.unwrap();
+    for version in [1, 2] {
+        tx.publish(&Lit::new("hall", version), version).unwrap();
+        tx.flush().await.unwrap();
+    }
+    tx.keep_alive().await.unwrap();
+    // Nothing is published behind the last flush: the relay is woken all the same.
+    tx.commit().await.unwrap();
+
+    let told = wire.take("probe", 2).await;
+    let told: Vec<_> = told.iter().map(|message| message.version()).collect();
+    assert_eq!(told, [("lamp/hall".into(), 1), ("lamp/hall".into(), 2)]);
+    assert_eq!(lamp.count("messaging.outbox").await, 2);
+    assert!(wire.drain("probe").await.is_empty());
+}
+
+#[tokio::test]
 async fn effects_outgoing_events_and_the_inbox_row_commit_together_or_not_at_all() {
     let house = House::new().await;
     let lamp = house.lamp().await;
