@@ -13,7 +13,7 @@ use std::time::Duration;
 use axum::extract::{FromRequest as _, Request, State};
 use axum::response::Response;
 use bytes::Bytes;
-use chassis::http::{KeyedCsv, Query, RequestContext};
+use chassis::http::{IdempotencyKey, KeyedCsv, Query, RequestContext};
 use chassis::problem::{FieldError, Problem, code};
 use http::StatusCode;
 use messaging::answers::{Answer, RequestKey};
@@ -89,8 +89,7 @@ pub(super) async fn import(
     let _turn = turns.try_acquire().map_err(|_| Problem::too_many_requests(PAUSE))?;
     let KeyedCsv { key, bytes } = KeyedCsv::from_request(request, &()).await?;
     let Query(ImportQuery { mode }) = query?;
-    let key = RequestKey::new(SCOPE, key.as_str(), &bytes).with_parameter(mode.name());
-    let (sheet, report) = read(bytes).await?;
+    let (key, sheet, report) = read(key, mode, bytes).await?;
     let cause = Cause::request(pool.new_id(), context);
     let mut guard = Tx::begin(&pool, cause.clone()).await.map_err(StoreError::from)?;
     match recalled(&mut guard, &key).await? {
@@ -99,9 +98,17 @@ pub(super) async fn import(
     }
 }
 
-/// Reads all rows, on a thread where that may take its time.
-async fn read(body: Bytes) -> Result<(Sheet, Report), Problem> {
-    let read = spawn_blocking(move || Sheet::read(body)).await.map_err(Problem::internal)?;
+/// The fingerprint and all rows, on a thread where they may take their time.
+async fn read(
+    key: IdempotencyKey,
+    mode: Mode,
+    body: Bytes,
+) -> Result<(RequestKey, Sheet, Report), Problem> {
+    let read = spawn_blocking(move || {
+        let key = RequestKey::new(SCOPE, key.as_str(), &body).with_parameter(mode.name());
+        Sheet::read(body).map(|(sheet, report)| (key, sheet, report))
+    });
+    let read = read.await.map_err(Problem::internal)?;
     read.map_err(|WrongHeader| {
         Problem::validation_failed([FieldError::new("/1", code::FORMAT)]).with_detail(format!(
             "The body must begin with the header {}; nothing was imported.",
