@@ -13,7 +13,8 @@ use crate::step::Signal;
 use crate::trace;
 
 /// A transaction on a service's database. What it publishes is written with it, by one statement at
-/// commit (or earlier ones, by [`flush`](Self::flush)), and leaves only if it commits. Dropping it rolls everything back.
+/// commit or by earlier ones of [`flush`](Self::flush), and leaves only if it commits. Dropping it
+/// rolls everything back.
 ///
 /// ```no_run
 /// # use messaging::{Cause, Pool, Tx, TxError};
