@@ -1,6 +1,8 @@
 //! An inventory service on a database of its own, asked over its own router.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod csv;
+
 use axum::body::Body;
 use envelope::signature::Signer;
 use envelope::{Clock, Identity};
