@@ -1,6 +1,6 @@
 # Thin on purpose: each target is one plain command, or two.
 .DEFAULT_GOAL := help
-.PHONY: help up reset test check audit sqlx
+.PHONY: help up reset test check audit sqlx openapi
 # The committed .sqlx stands in for a database while building.
 export SQLX_OFFLINE ?= true
 
@@ -27,11 +27,16 @@ check: ## Format, lints, dependency policy, architecture, generated files
 	cargo deny --all-features check bans licenses sources
 	cargo test --quiet --locked -p tests --test architecture --test documents
 	cargo run --quiet --locked -p contracts --example generate -- --check
+	cargo run --quiet --locked -p shop -- openapi | diff docs/openapi.json -
 	cargo run --quiet --locked -p testkit -- sqlx-prepare --check
 
 audit: ## Known vulnerabilities in the dependencies (needs the network)
 	@scripts/install-tools cargo-deny
 	cargo deny --all-features check advisories
+
+openapi: ## Writes docs/openapi.json, what the services say of their APIs
+	cargo run --quiet --locked -p shop -- openapi > target/openapi.json
+	mv target/openapi.json docs/openapi.json
 
 sqlx: ## Writes .sqlx, the types of all checked queries
 	@scripts/install-packages

@@ -100,6 +100,8 @@ pub enum Verb {
 
     /// Ask a service whether it is ready: exit 0 or 1
     Healthcheck(commands::healthcheck::Args),
+    /// Print the OpenAPI document of the services
+    Openapi(commands::documents::OpenApiArgs),
     /// Print the AsyncAPI document of all events
     Asyncapi,
     /// Print the completions of a shell

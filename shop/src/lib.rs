@@ -50,6 +50,7 @@ async fn dispatch(verb: Verb, out: &Output) -> anyhow::Result<ExitCode> {
         Verb::Trace(args) => commands::trace::run(args, out).await,
         Verb::Healthcheck(args) => commands::healthcheck::run(args, out).await,
         Verb::Keys(args) => commands::keys::run(args, out).await,
+        Verb::Openapi(args) => commands::documents::openapi(&args, out),
         Verb::Asyncapi => Ok(commands::documents::asyncapi(out)),
         Verb::Completions(args) => Ok(commands::completions::run(&args, out)),
     };

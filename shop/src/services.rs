@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::process::ExitCode;
 
 use chassis::config::Source;
+use chassis::http::openapi::OpenApi;
 use sqlx::migrate::Migrator;
 
 use crate::ports::Ports;
@@ -20,6 +21,8 @@ pub struct Service {
     pub migrations: &'static Migrator,
     /// The short types that its queue is bound to.
     pub bindings: fn() -> Vec<String>,
+    /// What its API says of itself.
+    pub openapi: fn() -> OpenApi,
     /// Runs it until a signal, with its settings from a source.
     pub run: fn(Source) -> Running,
     /// Its port in a running shop.
@@ -46,6 +49,7 @@ macro_rules! service {
             name: $name::NAME,
             migrations: &$name::MIGRATIONS,
             bindings: $name::bindings,
+            openapi: || host::document($name::api()),
             run: |source| Box::pin($name::run(source)),
             port: |ports| ports.$name,
         }

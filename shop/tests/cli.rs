@@ -1,6 +1,7 @@
 //! The command line from outside: exit codes, help, machine-readable answers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::process::{Command, Output};
@@ -58,6 +59,7 @@ fn help_lists_every_command_and_ends_with_examples() {
         "verify",
         "trace",
         "healthcheck",
+        "openapi",
         "completions",
     ] {
         let listed = out.lines().any(|line| line.trim_start().starts_with(&format!("{verb} ")));
@@ -267,4 +269,49 @@ fn reset_without_yes_deletes_nothing_where_nobody_can_be_asked() {
     assert!(err.contains("Nobody to ask here: add --yes."), "{err}");
     assert!(folder.join("logs").exists());
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn the_committed_openapi_document_is_what_the_services_say() {
+    let (code, out, err) = run(&["openapi"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    let committed = include_str!("../../docs/openapi.json");
+    assert!(out == committed, "docs/openapi.json is out of date: make openapi");
+    let all: Value = serde_json::from_str(&out).unwrap();
+    let paths = all["paths"].as_object().unwrap();
+    let operations: Vec<&Value> =
+        paths.values().flat_map(|item| item.as_object().unwrap().values()).collect();
+    for operation in &operations {
+        assert!(operation["summary"].is_string(), "{operation:#}");
+        let answers = operation["responses"].as_object().unwrap();
+        let described = |answer: &Value| answer["description"] != "" || answer["$ref"].is_string();
+        assert!(answers.values().all(described), "{operation:#}");
+    }
+    let names: BTreeSet<&str> =
+        operations.iter().map(|operation| operation["operationId"].as_str().unwrap()).collect();
+    assert_eq!(names.len(), operations.len(), "each has a name of its own");
+    for target in references(&all) {
+        let pointer = target.strip_prefix('#').unwrap();
+        assert!(all.pointer(pointer).is_some(), "{target} is not there");
+    }
+}
+
+fn references(value: &Value) -> Vec<&str> {
+    match value {
+        Value::Object(members) => {
+            let own = members.get("$ref").and_then(Value::as_str);
+            own.into_iter().chain(members.values().flat_map(references)).collect()
+        }
+        Value::Array(items) => items.iter().flat_map(references).collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn the_document_of_one_service_is_what_it_serves() {
+    let (code, out, _) = run(&["openapi", "payment"]);
+    let document: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &document["info"]["title"]), (0, &Value::from("payment")));
+    assert!(document["paths"]["/payments/{order_id}"]["get"]["responses"]["404"].is_object());
+    assert_eq!(run(&["openapi", "lamps"]).0, 2);
 }

@@ -39,6 +39,13 @@ pub struct App {
     pub queries: Queries,
 }
 
+impl App {
+    /// The service on `pool`.
+    pub fn new(pool: Pool) -> Self {
+        Self { queries: Queries::new(pool.clone()), pool }
+    }
+}
+
 /// The stores, on a transaction.
 pub fn store(tx: &mut Tx) -> Store<'_> {
     Store(tx)
@@ -59,6 +66,11 @@ pub async fn verify_chain(pg: &PgPool) -> Result<ChainReport, sqlx::Error> {
     report.map_err(|StoreError(error)| error)
 }
 
+/// Its HTTP API, which still lacks its [`App`].
+pub fn api() -> Api<App> {
+    http::api()
+}
+
 /// Runs the service until it is told to stop.
 pub async fn run(source: Source) -> ExitCode {
     host::run(NAME, Config::read(source), serve).await
@@ -66,7 +78,6 @@ pub async fn run(source: Source) -> ExitCode {
 
 async fn serve(Config { service }: Config) -> anyhow::Result<ExitCode> {
     let host = Host::open(NAME, service)?;
-    let (pool, queries) = (host.pool().clone(), Queries::new(host.pool().clone()));
-    let api = Api::new(http::routes(App { pool, queries }));
+    let api = api().with_state(App::new(host.pool().clone()));
     host.handlers(messages::handlers()).serve(api).await
 }

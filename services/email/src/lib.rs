@@ -64,6 +64,11 @@ pub fn bindings() -> Vec<String> {
     messages::handlers(&Signal::new(), "").bindings()
 }
 
+/// Its HTTP API, which still lacks its [`App`].
+pub fn api() -> Api<App> {
+    http::api()
+}
+
 /// Runs the service until it is told to stop.
 pub async fn run(source: Source) -> ExitCode {
     host::run(NAME, Config::read(source), serve).await
@@ -73,7 +78,7 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     let Config { service, smtp_server, mail_from } = config;
     let host = Host::open(NAME, service)?;
     let app = App::new(host.pool().clone(), smtp_server, mail_from);
-    let api = Api::new(http::routes(app.clone()));
+    let api = api().with_state(app.clone());
     host.handlers(messages::handlers(&app.wanted, app.mailer.domain()))
         .task("delivery", |stop| Delivery::new(app).run(stop))
         .serve(api)

@@ -4,12 +4,11 @@
 mod common;
 
 use chassis::health::Health;
-use chassis::http::Api;
 use chassis::metrics;
 use chassis::service::HttpService;
 use common::{ADA, SOON, World};
 use contracts::order::CancelReason;
-use email::presentation::http::routes;
+use email::presentation::http::api;
 use serde_json::{Value, json};
 use testkit::eventually;
 use testkit::smtp::Fault;
@@ -273,7 +272,7 @@ async fn the_mail_of_a_killed_process_is_taken_over_at_once() {
 async fn a_client_sees_the_mails_of_an_order_and_no_address() {
     let mut world = World::new().await;
     let metrics = metrics::install("shop").unwrap();
-    let api = Api::new(routes(world.service.app.clone()));
+    let api = api().with_state(world.service.app.clone());
     let anywhere = "127.0.0.1:0".parse().unwrap();
     let http = HttpService::bind(anywhere, api, &Health::new(), &metrics).await.unwrap();
     let (url, stop) = (format!("http://{}", http.local_addr()), CancellationToken::new());

@@ -12,11 +12,13 @@ pub mod presentation;
 use std::process::ExitCode;
 
 use chassis::config::Source;
+use chassis::http::Api;
 use host::Host;
 use messaging::{Pool, Tx};
 
 use config::Config;
 use infrastructure::{Queries, Store};
+use presentation::import::Turns;
 use presentation::{http, messages};
 
 /// The service's name: in its queue, its database, its events' source.
@@ -33,6 +35,15 @@ pub struct App {
     pub pool: Pool,
     /// Reads.
     pub queries: Queries,
+    /// The imports that this process takes at the same time.
+    pub imports: Turns,
+}
+
+impl App {
+    /// The service on `pool`.
+    pub fn new(pool: Pool) -> Self {
+        Self { queries: Queries::new(pool.clone()), pool, imports: Turns::default() }
+    }
 }
 
 /// The stores, on a transaction.
@@ -45,6 +56,11 @@ pub fn bindings() -> Vec<String> {
     messages::handlers().bindings()
 }
 
+/// Its HTTP API, which still lacks its [`App`].
+pub fn api() -> Api<App> {
+    http::api()
+}
+
 /// Runs the service until it is told to stop.
 pub async fn run(source: Source) -> ExitCode {
     host::run(NAME, Config::read(source), serve).await
@@ -52,7 +68,6 @@ pub async fn run(source: Source) -> ExitCode {
 
 async fn serve(Config { service }: Config) -> anyhow::Result<ExitCode> {
     let host = Host::open(NAME, service)?;
-    let (pool, queries) = (host.pool().clone(), Queries::new(host.pool().clone()));
-    let api = http::api(App { pool, queries });
+    let api = api().with_state(App::new(host.pool().clone()));
     host.handlers(messages::handlers()).serve(api).await
 }

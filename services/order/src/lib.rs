@@ -12,6 +12,7 @@ pub mod presentation;
 use std::process::ExitCode;
 
 use chassis::config::Source;
+use chassis::http::Api;
 use chrono::TimeDelta;
 use host::Host;
 use messaging::step::Signal;
@@ -63,6 +64,11 @@ pub fn bindings() -> Vec<String> {
     messages::handlers(&Signal::new()).bindings()
 }
 
+/// Its HTTP API, which still lacks its [`App`].
+pub fn api() -> Api<App> {
+    http::api()
+}
+
 /// Runs the service until it is told to stop.
 pub async fn run(source: Source) -> ExitCode {
     host::run(NAME, Config::read(source), serve).await
@@ -71,7 +77,7 @@ pub async fn run(source: Source) -> ExitCode {
 async fn serve(Config { service, order_deadline }: Config) -> anyhow::Result<ExitCode> {
     let host = Host::open(NAME, service)?;
     let app = App::new(host.pool().clone(), order_deadline);
-    let (api, deadlines) = (http::api(app.clone()), Deadlines::new(app.clone()));
+    let (api, deadlines) = (api().with_state(app.clone()), Deadlines::new(app.clone()));
     host.handlers(messages::handlers(app.feed.changed()))
         .task("deadlines", |stop| deadlines.run(stop))
         .task("feed", |stop| Follower::new(app).run(stop))

@@ -66,6 +66,11 @@ pub fn bindings() -> Vec<String> {
     messages::handlers(&Signal::new()).bindings()
 }
 
+/// Its HTTP API, which still lacks its [`App`].
+pub fn api() -> Api<App> {
+    http::api()
+}
+
 /// Runs the service until it is told to stop.
 pub async fn run(source: Source) -> ExitCode {
     host::run(NAME, Config::read(source), serve).await
@@ -74,7 +79,7 @@ pub async fn run(source: Source) -> ExitCode {
 async fn serve(Config { service, gateway_url }: Config) -> anyhow::Result<ExitCode> {
     let host = Host::open(NAME, service)?;
     let app = App::new(host.pool().clone(), gateway_url.as_str())?;
-    let api = Api::new(http::routes(app.clone()));
+    let api = api().with_state(app.clone());
     host.handlers(messages::handlers(&app.wanted))
         .task("settlement", |stop| Settlement::new(app).run(stop))
         .serve(api)

@@ -6,11 +6,10 @@ mod common;
 use std::time::Duration;
 
 use chassis::health::Health;
-use chassis::http::Api;
 use chassis::metrics;
 use chassis::service::HttpService;
 use common::{SOON, World};
-use payment::presentation::http::routes;
+use payment::presentation::http::api;
 use serde_json::{Value, json};
 use testkit::eventually;
 use tokio_util::sync::CancellationToken;
@@ -167,7 +166,7 @@ async fn a_second_reservation_of_an_order_charges_nothing_more() {
 async fn a_client_sees_how_a_payment_stands() {
     let mut world = World::new().await;
     let metrics = metrics::install("shop").unwrap();
-    let api = Api::new(routes(world.service.app.clone()));
+    let api = api().with_state(world.service.app.clone());
     let anywhere = "127.0.0.1:0".parse().unwrap();
     let http = HttpService::bind(anywhere, api, &Health::new(), &metrics).await.unwrap();
     let (url, stop) = (format!("http://{}", http.local_addr()), CancellationToken::new());

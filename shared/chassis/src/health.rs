@@ -17,6 +17,7 @@ use axum::routing::get;
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use http::StatusCode;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// A check that takes longer counts as down.
@@ -48,7 +49,7 @@ struct Check {
 }
 
 /// Whether a dependency can be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// It answered.
@@ -58,17 +59,18 @@ pub enum Status {
 }
 
 /// The state of one dependency.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Dependency {
     /// Up or down.
     pub status: Status,
     /// Why it is down, in words for an operator.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", default)]
     pub reason: Option<String>,
 }
 
-/// The body of `/health/ready`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// The state of everything that the process needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Readiness {
     /// Every dependency by its name.
     pub dependencies: BTreeMap<String, Dependency>,

@@ -5,17 +5,15 @@
 //! ```no_run
 //! use std::process::ExitCode;
 //!
-//! use axum::Router;
-//! use axum::routing::post;
 //! use chassis::config::{ConfigError, Reader, ServiceConfig, Source};
 //! use chassis::health::Health;
-//! use chassis::http::{Api, Json, RequestContext};
+//! use chassis::http::{Api, ApiRouter, Json, RequestContext, routing::post};
 //! use chassis::problem::{FieldErrors, Problem, code};
 //! use chassis::service::HttpService;
 //! use chassis::supervisor::{self, Outcome, Supervisor};
 //! use chassis::{metrics, telemetry};
 //!
-//! #[derive(serde::Serialize, serde::Deserialize)]
+//! #[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 //! struct Greeting {
 //!     name: String,
 //! }
@@ -41,7 +39,7 @@
 //!     let metrics = metrics::install("shop")?;
 //!     let health = Health::new();
 //!     health.check("postgres", || async { Err("not connected yet".to_owned()) });
-//!     let api = Api::new(Router::new().route("/greetings", post(greet)));
+//!     let api = Api::new(ApiRouter::new().api_route("/greetings", post(greet)));
 //!     let http = HttpService::bind(config.http_addr, api, &health, &metrics).await?;
 //!     let outcome = Supervisor::new(config.shutdown_grace)
 //!         .task("relay", |stop| async move { Ok(stop.cancelled().await) })

@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 
 use axum::Router;
+use http::StatusCode;
 use tokio_util::sync::CancellationToken;
 
-use crate::health::Health;
+use crate::health::{Health, Readiness};
+use crate::http::openapi::{Describe as _, Operation};
 use crate::http::{Api, BindError, Server};
 use crate::metrics::Metrics;
 
@@ -31,6 +33,7 @@ impl HttpService {
         metrics: &Metrics,
     ) -> Result<Self, BindError> {
         let server = Server::bind(addr, api.limits_in_force()).await?;
+        let api = described(api);
         let app = api.untraced(health.router()).untraced(metrics.router()).into_router();
         Ok(Self { server, app, health: health.clone(), metrics: metrics.clone() })
     }
@@ -54,4 +57,32 @@ impl HttpService {
         tokio::join!(serve, said_so, self.metrics.upkeep(stop.clone()));
         Ok(())
     }
+}
+
+/// Adds what [`HttpService`] serves beside the API to the API's description.
+pub fn described<S: Clone + Send + Sync + 'static>(api: Api<S>) -> Api<S> {
+    api.described("/health/live", describe_live)
+        .described("/health/ready", describe_ready)
+        .described("/metrics", describe_metrics)
+}
+
+fn describe_live(route: Operation<'_>) -> Operation<'_> {
+    let when = "The process runs.";
+    let route = route.id("live").summary("Whether the process runs").tag("operations");
+    route.answers::<serde_json::Map<String, serde_json::Value>>(StatusCode::OK, when)
+}
+
+fn describe_ready(route: Operation<'_>) -> Operation<'_> {
+    route
+        .id("ready")
+        .summary("Whether the process can work, and what it waits for")
+        .tag("operations")
+        .answers::<Readiness>(StatusCode::OK, "Everything is there.")
+        .answers::<Readiness>(StatusCode::SERVICE_UNAVAILABLE, "Something is not, and why.")
+}
+
+fn describe_metrics(route: Operation<'_>) -> Operation<'_> {
+    let text = "Prometheus text format.";
+    let route = route.id("metrics").summary("Metrics").tag("operations");
+    route.answers_text(StatusCode::OK, "text/plain", text)
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use axum::Router;
 use axum::routing::{get, post};
-use chassis::http::{Api, Json, KeyedCsv, KeyedJson, Path, Query, RequestContext};
+use chassis::http::{Api, ApiRouter, Json, KeyedCsv, KeyedJson, Path, Query, RequestContext};
 use chassis::problem::Problem;
 use chassis::telemetry::{trace_id, trace_id_of};
 use opentelemetry::trace::{SpanKind, Status};
@@ -91,7 +91,7 @@ async fn give_up() -> &'static str {
 
 async fn server() -> Running {
     spans();
-    let routes = Router::new()
+    let routes = ApiRouter::new()
         .route(
             "/orders",
             post(place).get(|Query(page): Query<Page>| async move {
@@ -105,7 +105,7 @@ async fn server() -> Running {
         .route("/fail", get(fail))
         .route("/panic", get(give_up))
         .route("/stream", get(|| async { "data: 1\n\n" }));
-    let documents = Router::new().route("/docs", get(whose_outside));
+    let documents = Router::new().route("/page", get(whose_outside));
     start(Api::new(routes).untraced(documents).produces("/stream", "text/event-stream")).await
 }
 
@@ -201,7 +201,7 @@ async fn an_address_or_method_that_does_not_exist_is_a_problem() {
     assert_eq!((wrong.status, wrong.code().as_str()), (405, "method_not_allowed"));
     let allow = wrong.header("allow").unwrap();
     assert!(allow.contains("GET") && allow.contains("POST"), "{allow}");
-    let wrong = request(server.addr, "PUT", "/docs", &[], "").await;
+    let wrong = request(server.addr, "PUT", "/page", &[], "").await;
     assert_eq!((wrong.status, wrong.code().as_str()), (405, "method_not_allowed"));
 }
 
@@ -216,7 +216,7 @@ async fn a_media_type_that_a_route_does_not_produce_is_a_406() {
     assert_eq!(accept("/orders", "text/html, */*;q=0.1").await.status, 200);
     assert_eq!(accept("/stream", "text/event-stream").await.status, 200);
     assert_eq!(accept("/stream", "application/json").await.status, 406);
-    assert_eq!(accept("/docs", "text/html").await.status, 200);
+    assert_eq!(accept("/page", "text/html").await.status, 200);
     assert_eq!(accept("/nothing", "text/html").await.status, 404);
 }
 
@@ -314,6 +314,6 @@ async fn a_clients_trace_is_continued_and_an_invalid_one_is_ignored() {
 #[tokio::test]
 async fn documents_are_not_traced() {
     let server = server().await;
-    let answer = fetch(server.addr, "/docs").await;
+    let answer = fetch(server.addr, "/page").await;
     assert_eq!((answer.status, answer.body.as_str()), (200, "untraced"));
 }

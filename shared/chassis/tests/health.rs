@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use axum::routing::get;
 use chassis::health::{Health, Status};
 use chassis::http::Api;
+use chassis::http::ApiRouter;
 use chassis::metrics;
 use chassis::service::HttpService;
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ use support::get as fetch;
 
 async fn start(health: &Health) -> (SocketAddr, CancellationToken, JoinSet<anyhow::Result<()>>) {
     let metrics = metrics::install("shop").unwrap();
-    let api = Api::new(Router::new().route("/things/{id}", get(|| async { "{}" })));
+    let api = Api::new(ApiRouter::new().route("/things/{id}", get(|| async { "{}" })));
     let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
     let http = HttpService::bind(loopback, api, health, &metrics).await.unwrap();
     let (addr, stop, mut tasks) = (http.local_addr(), CancellationToken::new(), JoinSet::new());

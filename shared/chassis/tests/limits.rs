@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use axum::body::Body;
 use axum::routing::{get, post};
+use chassis::http::ApiRouter;
 use chassis::http::{Api, Json, Limits, Stopping, body_problem, read_body};
 use chassis::problem::Problem;
 use http::Method;
@@ -39,7 +39,7 @@ async fn length(body: Body) -> Result<String, Problem> {
 }
 
 fn api() -> Api {
-    let routes = Router::new()
+    let routes = ApiRouter::new()
         .route("/", get(|| async { "hello" }))
         .route("/echo", post(echo))
         .route("/length", post(length))
@@ -209,7 +209,7 @@ async fn connections_over_the_cap_wait_for_a_place() {
         }
     };
     let limits = Limits { connections: 2, ..Limits::default() };
-    let server = start(Api::new(Router::new().route("/", get(handler))).limits(limits)).await;
+    let server = start(Api::new(ApiRouter::new().route("/", get(handler))).limits(limits)).await;
     let clients = (0..20).map(|_| support::get(server.addr, "/"));
     let answers = futures_util::future::join_all(clients).await;
     assert!(answers.iter().all(|answer| answer.status == 200));
@@ -229,7 +229,8 @@ async fn a_stopping_server_finishes_what_it_began_and_accepts_nothing_more() {
         }
     };
     let limits = Limits { drain: PATIENCE * 2, ..Limits::default() };
-    let mut server = start(Api::new(Router::new().route("/", get(handler))).limits(limits)).await;
+    let mut server =
+        start(Api::new(ApiRouter::new().route("/", get(handler))).limits(limits)).await;
     let mut client = TcpStream::connect(server.addr).await.unwrap();
     client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     let _never_used = TcpStream::connect(server.addr).await.unwrap();
@@ -258,7 +259,7 @@ async fn a_stream_that_listens_for_the_stop_ends_with_it() {
             "goodbye"
         }
     };
-    let mut server = start(Api::new(Router::new().route("/", get(handler)))).await;
+    let mut server = start(Api::new(ApiRouter::new().route("/", get(handler)))).await;
     let mut client = TcpStream::connect(server.addr).await.unwrap();
     client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     begun.notified().await;
@@ -273,7 +274,7 @@ async fn a_stream_that_listens_for_the_stop_ends_with_it() {
 async fn a_request_that_does_not_end_is_cut_after_the_drain_time() {
     let handler = || std::future::pending::<&str>();
     let limits = Limits { drain: Duration::from_millis(100), ..Limits::default() };
-    let api = Api::new(Router::new().route("/", get(handler))).limits(limits);
+    let api = Api::new(ApiRouter::new().route("/", get(handler))).limits(limits);
     let mut server = start(api).await;
     let mut client = TcpStream::connect(server.addr).await.unwrap();
     client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
@@ -305,7 +306,7 @@ async fn a_client_that_stops_reading_is_cut_off() {
         std::future::ready(Body::from_stream(endless))
     };
     let limits = Limits { write_timeout: Duration::from_millis(200), ..Limits::default() };
-    let server = start(Api::new(Router::new().route("/", get(handler))).limits(limits)).await;
+    let server = start(Api::new(ApiRouter::new().route("/", get(handler))).limits(limits)).await;
     let mut client = TcpStream::connect(server.addr).await.unwrap();
     client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     tokio::time::timeout(PATIENCE, dropped.notified()).await.expect("its answer is let go");

@@ -6,9 +6,9 @@ mod support;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use axum::Router;
 use axum::routing::get;
 use chassis::http::Api;
+use chassis::http::ApiRouter;
 use chassis::problem::Problem;
 use opentelemetry::global;
 use opentelemetry_sdk::trace::SdkTracerProvider;
@@ -41,7 +41,7 @@ async fn the_cause_is_logged_beside_the_trace_id_that_the_client_gets() {
     tracing::subscriber::set_global_default(log).unwrap();
     global::set_tracer_provider(SdkTracerProvider::builder().build());
 
-    let server = support::start(Api::new(Router::new().route("/fail", get(fail)))).await;
+    let server = support::start(Api::new(ApiRouter::new().route("/fail", get(fail)))).await;
     let problem = support::get(server.addr, "/fail").await.problem();
 
     let logged = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();

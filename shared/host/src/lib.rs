@@ -5,9 +5,8 @@
 //! ```no_run
 //! use std::process::ExitCode;
 //!
-//! use axum::Router;
 //! use chassis::config::{ConfigError, Reader, ServiceConfig, Source};
-//! use chassis::http::Api;
+//! use chassis::http::{Api, ApiRouter};
 //! use host::Host;
 //! use messaging::Handlers;
 //!
@@ -22,7 +21,7 @@
 //!     let _pool = host.pool(); // for the service's own stores
 //!     host.handlers(Handlers::new())
 //!         .task("repairs", |stop| async move { stop.cancelled().await })
-//!         .serve(Api::new(Router::new()))
+//!         .serve(Api::new(ApiRouter::new()))
 //!         .await
 //! }
 //!
@@ -42,19 +41,24 @@ use axum::{Json, Router};
 use chassis::config::{ConfigError, ServiceConfig};
 use chassis::health::Health;
 use chassis::http::Api;
+use chassis::http::openapi::{Describe as _, OpenApi};
 use chassis::metrics::{self, Metrics};
 use chassis::service::HttpService;
 use chassis::supervisor::Supervisor;
 use chassis::telemetry::{self, Telemetry};
 use envelope::signature::{KeyDocument, KeyRing, Signed, Signer};
 use envelope::{Clock, Identity};
+use http::StatusCode;
 use messaging::transport::rabbitmq::RabbitMq;
 use messaging::{Handlers, Messaging, Pool};
+use schemars::JsonSchema;
 use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 
 /// The first part of every event type, source, header and metric.
 pub const NAMESPACE: &str = "shop";
+/// Where a service's public keys are.
+const KEYS: &str = "/.well-known/event-keys";
 /// Connections to the database: the consumer needs one, the leased tasks and HTTP the rest.
 const CONNECTIONS: u32 = 16;
 
@@ -152,7 +156,7 @@ impl Host {
         let (database, kit) = (self.pool.clone(), messaging.vitals());
         health.check("postgres", move || messaging::ping(database.clone()));
         health.check("rabbitmq", move || std::future::ready(kit.check()));
-        let api = api.untraced(published(self.public_keys));
+        let api = described(api).untraced(published(self.public_keys));
         let http = HttpService::bind(self.config.http_addr, api, &health, &self.metrics).await?;
 
         // The relay stops last, so that what a handler or a task still commits leaves the house.
@@ -188,11 +192,51 @@ fn check_own_key(signer: &Signer, keys: &KeyRing, identity: &Identity) -> anyhow
     Ok(())
 }
 
+/// The description of an API as [`Host::serve`] serves it.
+pub fn document<S: Clone + Send + Sync + 'static>(api: Api<S>) -> OpenApi {
+    chassis::service::described(described(api)).document()
+}
+
+fn described<S: Clone + Send + Sync + 'static>(api: Api<S>) -> Api<S> {
+    api.described(KEYS, |route| {
+        route
+            .id("eventKeys")
+            .summary("The public keys that this service's events are verified with")
+            .tag("operations")
+            .answers::<PublishedKeys>(StatusCode::OK, "Those that it signs with.")
+    })
+}
+
+/// The public keys of one service.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "describes how the envelope's key document is written")]
+struct PublishedKeys {
+    keys: Vec<PublishedKey>,
+}
+
+/// A public key, and what it may sign.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "as above")]
+struct PublishedKey {
+    /// Its id.
+    kid: String,
+    #[schemars(extend("const" = "Ed25519"))]
+    alg: String,
+    /// 32 bytes in Base64.
+    public_key: String,
+    /// Whose events it signs.
+    source: String,
+    /// Their types; a `*` at the end stands for anything.
+    types: Vec<String>,
+    #[schemars(extend("enum" = ["active", "retiring", "revoked"]))]
+    state: String,
+}
+
 /// Where anybody can get the keys that the service's events are verified with.
 fn published(keys: KeyDocument) -> Router {
     let keys = std::sync::Arc::new(keys);
     let answer = move || std::future::ready(Json(keys.clone()));
-    Router::new().route("/.well-known/event-keys", get(answer))
+    Router::new().route(KEYS, get(answer))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What clients are told.
 
-use chassis::http::{Cursor, Limit};
-use chrono::{DateTime, SecondsFormat, Utc};
+use chassis::http::{Cursor, Limit, Time};
+use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -9,44 +9,47 @@ use crate::application::timeline::Timeline;
 use crate::application::views::EventView;
 
 /// What became of an order.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Timeline")]
 pub(super) struct TimelineBody {
     order_id: Uuid,
     trace_id: Option<String>,
     events: Vec<StepBody>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Step")]
 struct StepBody {
     event_id: Uuid,
     r#type: String,
     source: String,
     aggversion: i32,
+    /// The event that it answers, if it answers one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Uuid", default)]
     causationid: Option<Uuid>,
-    occurred_at: String,
-    received_at: String,
+    occurred_at: Time,
+    received_at: Time,
 }
 
 /// A page of events, newest first.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct EventsPage {
     events: Vec<EventBody>,
+    /// Absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Cursor", default)]
     next_cursor: Option<Cursor>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Event")]
 struct EventBody {
     seq: i64,
     subject: String,
     correlationid: Uuid,
     #[serde(flatten)]
     step: StepBody,
-}
-
-fn time(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
 impl From<EventView> for StepBody {
@@ -57,8 +60,8 @@ impl From<EventView> for StepBody {
             source: event.source,
             aggversion: event.aggversion,
             causationid: event.causation_id,
-            occurred_at: time(event.occurred_at),
-            received_at: time(event.received_at),
+            occurred_at: event.occurred_at.into(),
+            received_at: event.received_at.into(),
         }
     }
 }

@@ -1,32 +1,43 @@
 //! The HTTP API: all of it reads.
 
-use axum::Router;
 use axum::extract::State;
-use axum::routing::get;
-use chassis::http::{Json, Path, Query};
+use chassis::http::openapi::{About, Describe as _, Operation};
+use chassis::http::routing::get_with;
+use chassis::http::{Api, ApiRouter, Json, Path, Query};
 use chassis::problem::Problem;
-use uuid::Uuid;
+use http::StatusCode;
 
 use super::answers::{EventsPage, TimelineBody};
-use super::requests::EventsQuery;
+use super::requests::{EventsQuery, OrderPath};
 use crate::App;
 use crate::application::timeline::timeline;
 
-/// All routes.
-pub fn routes(app: App) -> Router {
-    Router::new()
-        .route("/orders/{order_id}/timeline", get(get_timeline))
-        .route("/events", get(list_events))
-        .with_state(app)
+const ABOUT: About =
+    About { title: "audit", description: "Every event that was ever published, as it was signed." };
+
+/// The API: all of it reads.
+pub fn api() -> Api<App> {
+    let routes = ApiRouter::new()
+        .api_route("/orders/{order_id}/timeline", get_with(get_timeline, describe_timeline))
+        .api_route("/events", get_with(list_events, describe_events));
+    Api::new(routes).about(ABOUT)
 }
 
 async fn get_timeline(
     State(app): State<App>,
-    Path(order_id): Path<Uuid>,
+    Path(OrderPath { order_id }): Path<OrderPath>,
 ) -> Result<Json<TimelineBody>, Problem> {
     let events = app.queries.correlated(order_id).await.map_err(Problem::unavailable)?;
     let timeline = timeline(order_id, events).ok_or_else(Problem::not_found)?;
     Ok(Json(TimelineBody::new(order_id, timeline)))
+}
+
+fn describe_timeline(route: Operation<'_>) -> Operation<'_> {
+    route
+        .id("getTimeline")
+        .summary("What became of an order, in causal order")
+        .answers::<TimelineBody>(StatusCode::OK, "All of its events so far.")
+        .refuses(&Problem::not_found())
 }
 
 async fn list_events(
@@ -36,4 +47,11 @@ async fn list_events(
     let (limit, filter) = query.into_filter(app.pool.identity())?;
     let found = app.queries.events(&filter, limit.rows()).await;
     Ok(Json(EventsPage::new(found.map_err(Problem::unavailable)?, limit)))
+}
+
+fn describe_events(route: Operation<'_>) -> Operation<'_> {
+    route
+        .id("listEvents")
+        .summary("Events, newest first")
+        .answers::<EventsPage>(StatusCode::OK, "A page of events.")
 }

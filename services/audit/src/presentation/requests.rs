@@ -4,16 +4,30 @@ use chassis::http::{Cursor, Limit};
 use chassis::problem::{FieldErrors, Problem, code};
 use chrono::{DateTime, Utc};
 use envelope::Identity;
+use schemars::JsonSchema;
 use serde::Deserialize;
+use uuid::Uuid;
 
 use crate::application::views::{EventFilter, Place};
 
+/// Which order.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub(super) struct OrderPath {
+    /// The order's id.
+    pub(super) order_id: Uuid,
+}
+
 /// The query of `GET /events`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(inline)]
 pub(super) struct EventsQuery {
+    /// Only this type: `order.placed.v1`, or with the system's name before it.
     r#type: Option<String>,
+    /// Only from this source: `order`, or in full.
     source: Option<String>,
+    /// Only those that were received at this time or later.
     since: Option<DateTime<Utc>>,
     #[serde(default)]
     limit: Limit,

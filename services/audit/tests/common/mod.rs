@@ -3,11 +3,9 @@
 
 use audit::application::record_event::record_event;
 use audit::domain::chain::{Break, Entry};
-use audit::infrastructure::Queries;
-use audit::presentation::http::routes;
+use audit::presentation::http::api;
 use audit::{App, store, verify_chain};
 use axum::body::Body;
-use chassis::http::Api;
 use chrono::{DateTime, TimeDelta, Utc};
 use envelope::signature::Signer;
 use envelope::{Clock, Identity};
@@ -74,9 +72,7 @@ impl Archive {
     pub async fn open() -> Self {
         let database = Database::new("audit").await;
         let pool = replica(database.pool());
-        let queries = Queries::new(pool.clone());
-        let app = App { pool: pool.clone(), queries };
-        let router = Api::new(routes(app)).into_router();
+        let router = api().with_state(App::new(pool.clone())).into_router();
         Self { database, pool, router }
     }
 

@@ -1,11 +1,12 @@
 //! The HTTP API.
 
-use axum::Router;
 use axum::extract::State;
-use axum::routing::get;
-use chassis::http::{Json, Query};
+use chassis::http::openapi::{About, Describe as _, Operation};
+use chassis::http::routing::get_with;
+use chassis::http::{Api, ApiRouter, Json, Query, Time};
 use chassis::problem::Problem;
-use chrono::{DateTime, SecondsFormat, Utc};
+use http::StatusCode;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -13,36 +14,47 @@ use crate::App;
 use crate::application::views::EmailView;
 use crate::domain::email::masked;
 
-/// All routes.
-pub fn routes(app: App) -> Router {
-    Router::new().route("/emails", get(get_emails)).with_state(app)
+const ABOUT: About =
+    About { title: "email", description: "The mail that customers get about their orders." };
+
+/// The API: all of it reads.
+pub fn api() -> Api<App> {
+    let emails = get_with(get_emails, describe_emails);
+    Api::new(ApiRouter::new().api_route("/emails", emails)).about(ABOUT)
 }
 
 /// Which mails.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
 struct Filter {
+    /// Those about this order.
     order_id: Uuid,
 }
 
-#[derive(Debug, Serialize)]
+/// All mail about an order.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Emails")]
 struct EmailsBody {
     emails: Vec<EmailBody>,
 }
 
 /// A mail, as a client sees it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Email")]
 struct EmailBody {
+    #[schemars(extend("enum" = ["order_confirmed", "order_cancelled", "payment_refunded"]))]
     template: String,
     /// Null until it is known where the mail goes.
     to_masked: Option<String>,
+    #[schemars(extend("enum" = ["pending", "sent", "failed"]))]
     status: String,
+    /// Absent until the mail server has taken it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    sent_at: Option<String>,
+    #[schemars(with = "Time", default)]
+    sent_at: Option<Time>,
+    /// The mail's own `Message-ID`.
     message_id: String,
-}
-
-fn time(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
 impl From<EmailView> for EmailBody {
@@ -51,7 +63,7 @@ impl From<EmailView> for EmailBody {
             template: email.template,
             to_masked: email.recipient.as_deref().map(masked),
             status: email.status,
-            sent_at: email.sent_at.map(time),
+            sent_at: email.sent_at.map(Time::from),
             message_id: email.message_id,
         }
     }
@@ -63,4 +75,11 @@ async fn get_emails(
 ) -> Result<Json<EmailsBody>, Problem> {
     let emails = app.queries.emails(filter.order_id).await.map_err(Problem::unavailable)?;
     Ok(Json(EmailsBody { emails: emails.into_iter().map(EmailBody::from).collect() }))
+}
+
+fn describe_emails(route: Operation<'_>) -> Operation<'_> {
+    route
+        .id("listEmails")
+        .summary("The mail about an order")
+        .answers::<EmailsBody>(StatusCode::OK, "All of it; none for an order that is not known.")
 }

@@ -1,70 +1,88 @@
 //! What clients are told.
 
-use chassis::http::{Cursor, Limit};
-use chrono::{DateTime, SecondsFormat, Utc};
+use chassis::http::{Cursor, Limit, Time};
+use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::application::views::{ReservationView, StockView};
 use crate::domain::product::Product;
 
-/// An amount, as it stands in every body.
-#[derive(Debug, Serialize)]
+/// An amount of money.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Money")]
 pub(super) struct MoneyBody {
+    /// In minor units of the currency.
     amount_minor: i64,
+    /// ISO 4217.
+    #[schemars(regex(pattern = "^[A-Z]{3}$"))]
     currency: String,
 }
 
 /// A product.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Product")]
 pub(super) struct ProductBody {
     sku: String,
     name: String,
     unit_price: MoneyBody,
+    /// Pieces in the house.
     on_hand: i64,
+    /// Pieces of them that are set aside for orders.
     reserved: i64,
+    /// The rest.
     available: i64,
+    /// Grows by one with each change.
     version: u32,
 }
 
 /// The stock of a product.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Stock")]
 pub(super) struct StockBody {
     sku: String,
+    /// Pieces in the house.
     on_hand: i64,
+    /// Pieces of them that are set aside for orders.
     reserved: i64,
+    /// The rest.
     available: i64,
 }
 
 /// A page of stock, newest products first.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct StockPage {
     stock: Vec<StockBody>,
+    /// Absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Cursor", default)]
     next_cursor: Option<Cursor>,
 }
 
-/// A reservation.
-#[derive(Debug, Serialize)]
+/// What is set aside for an order.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Reservation")]
 pub(super) struct ReservationBody {
     order_id: Uuid,
+    #[schemars(extend("enum" = ["reserved", "rejected", "released", "shipped", "cancelled"]))]
     status: String,
     lines: Vec<LineBody>,
+    /// What the goods cost, where it was said.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "MoneyBody", default)]
     amount: Option<MoneyBody>,
+    /// Grows by one with each change.
     version: u32,
-    created_at: String,
-    updated_at: String,
+    created_at: Time,
+    updated_at: Time,
 }
 
-#[derive(Debug, Serialize)]
+/// A product, and how many of it.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Line")]
 struct LineBody {
     sku: String,
     quantity: i64,
-}
-
-fn time(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
 impl From<&Product> for ProductBody {
@@ -118,8 +136,8 @@ impl From<ReservationView> for ReservationBody {
                 .zip(view.currency)
                 .map(|(amount_minor, currency)| MoneyBody { amount_minor, currency }),
             version: view.version.unsigned_abs(),
-            created_at: time(view.created_at),
-            updated_at: time(view.updated_at),
+            created_at: view.created_at.into(),
+            updated_at: view.updated_at.into(),
         }
     }
 }

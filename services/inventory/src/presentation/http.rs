@@ -1,21 +1,19 @@
 //! The HTTP API: parse, open a transaction, call the use case, commit, answer.
 
-use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
-use chassis::http::{Api, Json, KeyedJson, Path, Query, RequestContext, StoredAnswer};
+use chassis::http::routing::{get_with, post_with, put_with};
+use chassis::http::{Api, ApiRouter, Json, KeyedJson, Path, Query, RequestContext, StoredAnswer};
 use chassis::problem::{FieldError, Problem, code};
-use contracts::is_sku;
 use http::header::LOCATION;
 use http::{Method, StatusCode};
 use messaging::answers::{Answer, Remembered, RequestKey};
 use messaging::{Cause, Tx};
-use uuid::Uuid;
 
 use super::answers::{ProductBody, ReservationBody, StockBody, StockPage};
-use super::import::{BODY_BYTES, Importing, import};
-use super::requests::{Arrival, ProductPut, StockQuery};
+use super::import::{BODY_BYTES, import};
+use super::openapi;
+use super::requests::{Arrival, OrderPath, ProductPath, ProductPut, StockQuery};
 use crate::application::ports::StoreError;
 use crate::application::put_product::{Put, PutProductError, put_product};
 use crate::application::replenish::{ReplenishError, replenish};
@@ -25,30 +23,38 @@ use crate::{App, store};
 const IMPORT: &str = "/products/import";
 
 /// The API: all routes, and what they take beyond the usual.
-pub fn api(app: App) -> Api {
-    Api::new(routes(app)).body_limit(Method::POST, IMPORT, BODY_BYTES)
+pub fn api() -> Api<App> {
+    Api::new(routes()).about(openapi::ABOUT).body_limit(Method::POST, IMPORT, BODY_BYTES)
 }
 
-fn routes(app: App) -> Router {
-    let importing = post(import).with_state(Importing::new(&app));
-    Router::new()
-        .route(IMPORT, importing.put(put_import))
-        .route("/products/{sku}", put(put_a_product))
-        .route("/stock", get(list_stock))
-        .route("/stock/{sku}", get(get_stock))
-        .route("/stock/{sku}/replenish", post(post_arrival))
-        .route("/reservations/{order_id}", get(get_reservation))
-        .with_state(app)
+fn routes() -> ApiRouter<App> {
+    let importing = post_with(import, openapi::import);
+    let put_import = put_with(put_import, openapi::put_import);
+    ApiRouter::new()
+        .api_route(IMPORT, importing.merge(put_import))
+        .api_route("/products/{sku}", put_with(put_a_product, openapi::put_product))
+        .api_route("/stock", get_with(list_stock, openapi::list_stock))
+        .api_route("/stock/{sku}", get_with(get_stock, openapi::get_stock))
+        .api_route("/stock/{sku}/replenish", post_with(post_arrival, openapi::post_arrival))
+        .api_route("/reservations/{order_id}", get_with(get_reservation, openapi::get_reservation))
 }
 
 /// Lists a product (`201`) or makes it what the body says (`200`).
 async fn put_a_product(
     State(app): State<App>,
-    RequestContext(context): RequestContext,
-    Path(sku): Path<String>,
+    context: RequestContext,
+    Path(path): Path<ProductPath>,
     Json(body): Json<ProductPut>,
 ) -> Result<Response, Problem> {
-    let sku = checked(sku)?;
+    put_the_product(app, context, path.into_sku()?, body).await
+}
+
+async fn put_the_product(
+    app: App,
+    RequestContext(context): RequestContext,
+    sku: String,
+    body: ProductPut,
+) -> Result<Response, Problem> {
     let description = body.into_description()?;
     let cause = Cause::request(app.pool.new_id(), context);
     let mut tx = Tx::begin(&app.pool, cause).await.map_err(StoreError::from)?;
@@ -67,21 +73,21 @@ async fn put_a_product(
 
 /// `import` is a SKU like any other.
 async fn put_import(
-    app: State<App>,
+    State(app): State<App>,
     context: RequestContext,
-    body: Json<ProductPut>,
+    Json(body): Json<ProductPut>,
 ) -> Result<Response, Problem> {
-    put_a_product(app, context, Path("import".to_owned()), body).await
+    put_the_product(app, context, "import".to_owned(), body).await
 }
 
 /// Takes in goods, once per key.
 async fn post_arrival(
     State(app): State<App>,
     RequestContext(context): RequestContext,
-    Path(sku): Path<String>,
+    Path(path): Path<ProductPath>,
     request: KeyedJson<Arrival>,
 ) -> Result<Response, Problem> {
-    let sku = checked(sku)?;
+    let sku = path.into_sku()?;
     let scope = format!("{} /stock/{sku}/replenish", Method::POST);
     let key = RequestKey::new(scope, request.key.as_str(), &request.bytes);
     let quantity = request.body.into_quantity()?;
@@ -119,23 +125,18 @@ async fn list_stock(
 
 async fn get_stock(
     State(app): State<App>,
-    Path(sku): Path<String>,
+    Path(path): Path<ProductPath>,
 ) -> Result<Json<StockBody>, Problem> {
-    let stock = app.queries.stock(&checked(sku)?).await.map_err(Problem::unavailable)?;
+    let stock = app.queries.stock(&path.into_sku()?).await.map_err(Problem::unavailable)?;
     stock.map(|stock| Json(stock.into())).ok_or_else(Problem::not_found)
 }
 
 async fn get_reservation(
     State(app): State<App>,
-    Path(order_id): Path<Uuid>,
+    Path(OrderPath { order_id }): Path<OrderPath>,
 ) -> Result<Json<ReservationBody>, Problem> {
     let found = app.queries.reservation(order_id).await.map_err(Problem::unavailable)?;
     found.map(|view| Json(view.into())).ok_or_else(Problem::not_found)
-}
-
-/// A SKU that could be one; anything else names nothing.
-fn checked(sku: String) -> Result<String, Problem> {
-    if is_sku(&sku) { Ok(sku) } else { Err(Problem::not_found()) }
 }
 
 /// The answer that was given under the key before; none if the key is ours now.
@@ -146,6 +147,11 @@ pub(super) async fn recalled(tx: &mut Tx, key: &RequestKey) -> Result<Option<Res
         Remembered::Reused => Err(Problem::idempotency_key_reused()),
         Remembered::InProgress => Err(Problem::request_in_progress()),
     }
+}
+
+pub(super) fn below_reserved() -> Problem {
+    let detail = "More pieces than that are set aside for orders.";
+    Problem::conflict("below_reserved", "Below reserved", detail)
 }
 
 pub(super) fn refused(problem: &Problem) -> Answer {
@@ -160,11 +166,7 @@ pub(super) fn stored(answer: Answer, replayed: bool) -> Response {
 impl From<PutProductError> for Problem {
     fn from(error: PutProductError) -> Self {
         match error {
-            PutProductError::Rule(ProductError::BelowReserved) => Self::conflict(
-                "below_reserved",
-                "Below reserved",
-                "More pieces than that are set aside for orders.",
-            ),
+            PutProductError::Rule(ProductError::BelowReserved) => below_reserved(),
             PutProductError::Rule(ProductError::Overflow) => {
                 Self::validation_failed([FieldError::new("/on_hand", code::RANGE)])
             }

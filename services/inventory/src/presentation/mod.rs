@@ -2,6 +2,7 @@
 
 mod answers;
 pub mod http;
-mod import;
+pub mod import;
 pub mod messages;
+mod openapi;
 mod requests;

@@ -4,7 +4,9 @@ use chassis::http::{Cursor, Limit};
 use chassis::problem::{FieldErrors, Problem, code};
 use chrono::DateTime;
 use contracts::{Currency, is_sku};
+use schemars::JsonSchema;
 use serde::Deserialize;
+use uuid::Uuid;
 
 use crate::application::views::StockPlace;
 use crate::domain::money::Money;
@@ -13,19 +15,59 @@ use crate::domain::product::Description;
 /// Bytes of UTF-8.
 const MAX_NAME: usize = 200;
 
-/// The body of `PUT /products/{sku}`.
-#[derive(Debug, Deserialize)]
+/// Which product.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub(super) struct ProductPath {
+    /// The product's SKU.
+    sku: String,
+}
+
+impl ProductPath {
+    /// A SKU that could be one.
+    ///
+    /// # Errors
+    /// `404 not_found`: anything else names nothing.
+    pub(super) fn into_sku(self) -> Result<String, Problem> {
+        if is_sku(&self.sku) { Ok(self.sku) } else { Err(Problem::not_found()) }
+    }
+}
+
+/// Which order.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub(super) struct OrderPath {
+    /// The order's id.
+    pub(super) order_id: Uuid,
+}
+
+/// What a product is to be.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{
+    "name": "A mug",
+    "unit_price": {"amount_minor": 850, "currency": "GBP"},
+    "on_hand": 120,
+}]))]
 pub(super) struct ProductPut {
+    /// At most 200 bytes of UTF-8.
+    #[schemars(length(min = 1, max = MAX_NAME), regex(pattern = r"^[^\x00-\x1F\x7F-\x9F]*$"))]
     name: String,
     unit_price: Price,
+    /// Pieces in the house, those that are set aside included.
+    #[schemars(range(min = 0))]
     on_hand: i64,
 }
 
-#[derive(Debug, Deserialize)]
+/// What one piece costs.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Price {
+    /// In minor units of the currency.
+    #[schemars(range(min = 0))]
     amount_minor: i64,
+    /// ISO 4217.
+    #[schemars(regex(pattern = "^[A-Z]{3}$"))]
     currency: String,
 }
 
@@ -57,10 +99,13 @@ pub(super) fn name_fault(name: &str) -> Option<&'static str> {
     }
 }
 
-/// The body of `POST /stock/{sku}/replenish`.
-#[derive(Debug, Deserialize)]
+/// Goods that arrived.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{"quantity": 24}]))]
 pub(super) struct Arrival {
+    /// Pieces.
+    #[schemars(range(min = 1))]
     quantity: i64,
 }
 
@@ -77,8 +122,9 @@ impl Arrival {
 }
 
 /// The query of `GET /stock`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(inline)]
 pub(super) struct StockQuery {
     #[serde(default)]
     limit: Limit,

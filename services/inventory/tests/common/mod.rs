@@ -15,7 +15,6 @@ use inventory::application::ship_stock::{ShipStockError, ship_stock};
 use inventory::domain::money::Money;
 use inventory::domain::product::Description;
 use inventory::domain::reservation::{Charge, Line};
-use inventory::infrastructure::Queries;
 use inventory::presentation::http::api;
 use inventory::{App, store};
 use messaging::{Cause, Pool, Tx};
@@ -44,8 +43,7 @@ impl Warehouse {
         let identity = Identity::new("shop", "test", "inventory");
         let signer = Signer::from_seed("inventory-1", [2; 32]);
         let pool = Pool::new(database.pool(), identity, signer, Clock::system());
-        let app = App { pool: pool.clone(), queries: Queries::new(pool.clone()) };
-        let router = api(app).into_router();
+        let router = api().with_state(App::new(pool.clone())).into_router();
         Self { database, pool, router }
     }
 

@@ -1,7 +1,7 @@
 //! What clients are told.
 
-use chassis::http::{Cursor, Limit};
-use chrono::{DateTime, SecondsFormat, Utc};
+use chassis::http::{Cursor, Limit, Time};
+use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -9,10 +9,14 @@ use crate::application::ports::Product;
 use crate::application::views::{ChangeRow, ListedProduct, OrderView};
 use crate::domain::order::Order;
 
-/// An amount, as it stands in every body.
-#[derive(Debug, Serialize)]
+/// An amount of money.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Money")]
 pub struct MoneyBody {
+    /// In minor units of the currency.
     amount_minor: i64,
+    /// ISO 4217.
+    #[schemars(regex(pattern = "^[A-Z]{3}$"))]
     currency: String,
 }
 
@@ -23,57 +27,87 @@ impl MoneyBody {
 }
 
 /// An order.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Order")]
 pub struct OrderBody {
     order_id: Uuid,
     customer_id: Uuid,
+    #[schemars(extend("enum" = ["pending", "confirmed", "cancelled"]))]
     status: String,
+    /// Why it was cancelled, when it was.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "CancelReason", default)]
     cancel_reason: Option<String>,
     lines: Vec<LineBody>,
     total: MoneyBody,
-    placed_at: String,
-    updated_at: String,
+    placed_at: Time,
+    updated_at: Time,
+    /// Grows by one with each change.
     version: u32,
+    /// The trace that it was placed in.
     trace_id: Option<String>,
     history: Vec<HistoryBody>,
     /// What became of its stock and money so far.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
     progress: Vec<ProgressBody>,
 }
 
-#[derive(Debug, Serialize)]
-struct ProgressBody {
-    step: String,
-    at: String,
+/// Why an order was cancelled.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+#[expect(dead_code, reason = "describes the texts that are stored")]
+enum CancelReason {
+    OutOfStock,
+    PaymentDeclined,
+    CustomerRequest,
+    TimedOut,
 }
 
-#[derive(Debug, Serialize)]
+/// Something that others did for the order.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ProgressStep")]
+struct ProgressBody {
+    /// The short type of the event that told of it.
+    step: String,
+    at: Time,
+}
+
+/// A line of an order.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Line")]
 struct LineBody {
     sku: String,
     quantity: u32,
     unit_price: MoneyBody,
 }
 
-#[derive(Debug, Serialize)]
+/// A status, and since when.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "StatusChange")]
 struct HistoryBody {
     status: String,
-    at: String,
+    at: Time,
 }
 
 /// A change of an order's status.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Change")]
 pub struct ChangeBody<'a> {
     order_id: Uuid,
+    #[schemars(extend("enum" = ["pending", "confirmed", "cancelled"]))]
     status: &'a str,
+    /// Why it was cancelled, when it was.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "CancelReason", default)]
     cancel_reason: Option<&'a str>,
     version: u32,
-    at: String,
+    at: Time,
 }
 
 /// A product.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Product")]
 pub struct ProductBody {
     sku: String,
     name: String,
@@ -81,23 +115,23 @@ pub struct ProductBody {
 }
 
 /// A page of orders, newest first.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct OrdersPage {
     orders: Vec<OrderBody>,
+    /// Absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Cursor", default)]
     next_cursor: Option<Cursor>,
 }
 
 /// A page of products, those first that were listed last.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct ProductsPage {
     products: Vec<ProductBody>,
+    /// Absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Cursor", default)]
     next_cursor: Option<Cursor>,
-}
-
-fn time(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
 impl OrderBody {
@@ -109,7 +143,7 @@ impl OrderBody {
             quantity: line.quantity,
             unit_price: MoneyBody::new(line.unit_price_minor, currency),
         };
-        let placed_at = time(order.placed_at());
+        let placed_at = Time::from(order.placed_at());
         Self {
             order_id: order.id(),
             customer_id: order.basket().customer_id,
@@ -117,10 +151,10 @@ impl OrderBody {
             cancel_reason: None,
             lines: order.basket().lines.iter().map(line).collect(),
             total: MoneyBody::new(order.total().amount_minor, currency),
-            updated_at: placed_at.clone(),
+            updated_at: placed_at,
             version: order.version(),
             trace_id,
-            history: vec![HistoryBody { status: "pending".into(), at: placed_at.clone() }],
+            history: vec![HistoryBody { status: "pending".into(), at: placed_at }],
             progress: Vec::new(),
             placed_at,
         }
@@ -144,17 +178,17 @@ impl From<OrderView> for OrderBody {
                 })
                 .collect(),
             total: MoneyBody::new(order.total_minor, &currency),
-            placed_at: time(order.placed_at),
-            updated_at: time(order.updated_at),
+            placed_at: order.placed_at.into(),
+            updated_at: order.updated_at.into(),
             version: order.version.unsigned_abs(),
             trace_id: order.trace_id,
             progress: progress
                 .into_iter()
-                .map(|taken| ProgressBody { step: taken.step, at: time(taken.at) })
+                .map(|taken| ProgressBody { step: taken.step, at: taken.at.into() })
                 .collect(),
             history: history
                 .into_iter()
-                .map(|entry| HistoryBody { status: entry.status, at: time(entry.at) })
+                .map(|entry| HistoryBody { status: entry.status, at: entry.at.into() })
                 .collect(),
         }
     }
@@ -167,7 +201,7 @@ impl<'a> From<&'a ChangeRow> for ChangeBody<'a> {
             status: &change.status,
             cancel_reason: change.cancel_reason.as_deref(),
             version: change.version.unsigned_abs(),
-            at: time(change.at),
+            at: change.at.into(),
         }
     }
 }

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::feed::Change;
+use super::requests::OrderPath;
 use crate::App;
 
 /// The changes of all orders.
@@ -55,7 +56,7 @@ pub(super) async fn of_all(
 pub(super) async fn of_order(
     State(app): State<App>,
     Stopping(stop): Stopping,
-    Path(order_id): Path<Uuid>,
+    Path(OrderPath { order_id }): Path<OrderPath>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     // Before the look, so that nothing falls between the two.

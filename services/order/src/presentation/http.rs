@@ -1,10 +1,9 @@
 //! The HTTP API: parse, open a transaction, call the use case, commit, answer.
 
-use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use chassis::http::{Api, Json, KeyedJson, Path, Query, RequestContext, StoredAnswer};
+use chassis::http::routing::{get_with, post_with};
+use chassis::http::{Api, ApiRouter, Json, KeyedJson, Path, Query, RequestContext, StoredAnswer};
 use chassis::problem::{FieldError, Problem, code};
 use contracts::is_sku;
 use http::{Method, StatusCode};
@@ -13,8 +12,8 @@ use messaging::{Cause, Tx};
 use uuid::Uuid;
 
 use super::answers::{OrderBody, OrdersPage, ProductBody, ProductsPage};
-use super::events;
-use super::requests::{NewOrder, OrdersQuery, ProductsQuery};
+use super::requests::{NewOrder, OrderPath, OrdersQuery, ProductPath, ProductsQuery};
+use super::{events, openapi};
 use crate::application::cancel_order::{CancelOrderError, cancel_order};
 use crate::application::place_order::{PlaceOrderError, place_order};
 use crate::application::ports::StoreError;
@@ -24,23 +23,26 @@ use crate::{App, store};
 const CANCEL_TRIES: u32 = 5;
 
 /// The API: its routes, and what they answer with where that is not JSON.
-pub fn api(app: App) -> Api {
-    Api::new(routes(app))
+pub fn api() -> Api<App> {
+    Api::new(routes())
+        .about(openapi::ABOUT)
         .produces(events::OF_ALL, events::MEDIA_TYPE)
         .produces(events::OF_ORDER, events::MEDIA_TYPE)
 }
 
-/// All routes.
-pub fn routes(app: App) -> Router {
-    Router::new()
-        .route("/orders", post(post_order).get(list_orders))
-        .route(events::OF_ALL, get(events::of_all))
-        .route("/orders/{order_id}", get(get_order))
-        .route(events::OF_ORDER, get(events::of_order))
-        .route("/orders/{order_id}/cancel", post(post_cancellation))
-        .route("/products", get(list_products))
-        .route("/products/{sku}", get(get_product))
-        .with_state(app)
+fn routes() -> ApiRouter<App> {
+    let orders = post_with(post_order, openapi::post_order);
+    ApiRouter::new()
+        .api_route("/orders", orders.get_with(list_orders, openapi::list_orders))
+        .api_route(events::OF_ALL, get_with(events::of_all, openapi::events_of_all))
+        .api_route("/orders/{order_id}", get_with(get_order, openapi::get_order))
+        .api_route(events::OF_ORDER, get_with(events::of_order, openapi::events_of_order))
+        .api_route(
+            "/orders/{order_id}/cancel",
+            post_with(post_cancellation, openapi::post_cancellation),
+        )
+        .api_route("/products", get_with(list_products, openapi::list_products))
+        .api_route("/products/{sku}", get_with(get_product, openapi::get_product))
 }
 
 /// Accepts an order: `202` once it is stored. The broker is not involved.
@@ -82,7 +84,7 @@ async fn post_order(
 async fn post_cancellation(
     State(app): State<App>,
     RequestContext(context): RequestContext,
-    Path(order_id): Path<Uuid>,
+    Path(OrderPath { order_id }): Path<OrderPath>,
 ) -> Result<Response, Problem> {
     let cause = Cause::request(order_id, context);
     let mut tries_left = CANCEL_TRIES;
@@ -96,7 +98,7 @@ async fn post_cancellation(
             Err(error) => return Err(error.into()),
         }
     }
-    let Json(order) = get_order(State(app), Path(order_id)).await?;
+    let Json(order) = get_order(State(app), Path(OrderPath { order_id })).await?;
     Ok((StatusCode::ACCEPTED, Json(order)).into_response())
 }
 
@@ -128,7 +130,7 @@ async fn list_products(
 
 async fn get_order(
     State(app): State<App>,
-    Path(order_id): Path<Uuid>,
+    Path(OrderPath { order_id }): Path<OrderPath>,
 ) -> Result<Json<OrderBody>, Problem> {
     let order = app.queries.order(order_id).await.map_err(Problem::unavailable)?;
     order.map(|view| Json(view.into())).ok_or_else(Problem::not_found)
@@ -136,7 +138,7 @@ async fn get_order(
 
 async fn get_product(
     State(app): State<App>,
-    Path(sku): Path<String>,
+    Path(ProductPath { sku }): Path<ProductPath>,
 ) -> Result<Json<ProductBody>, Problem> {
     if !is_sku(&sku) {
         return Err(Problem::not_found());
@@ -153,16 +155,17 @@ fn refused(refusal: &PlaceOrderError) -> Answer {
     let problem = match refusal {
         PlaceOrderError::UnknownSkus(positions) => at(positions, "unknown_sku"),
         PlaceOrderError::MixedCurrencies(positions) => at(positions, "currency"),
-        PlaceOrderError::PriceChanged => Problem::conflict(
-            "price_changed",
-            "Price changed",
-            "The total differs from expected_total; read the prices again.",
-        ),
+        PlaceOrderError::PriceChanged => price_changed(),
         PlaceOrderError::Rule(_) | PlaceOrderError::Store(_) => {
             Problem::validation_failed([FieldError::new("/lines", code::RANGE)])
         }
     };
     Answer { status: problem.status().as_u16(), location: None, body: problem.body() }
+}
+
+pub(super) fn price_changed() -> Problem {
+    let detail = "The total differs from expected_total; read the prices again.";
+    Problem::conflict("price_changed", "Price changed", detail)
 }
 
 fn stored(answer: Answer, replayed: bool) -> Response {

@@ -6,4 +6,5 @@ pub mod events;
 pub mod feed;
 pub mod http;
 pub mod messages;
+mod openapi;
 pub mod requests;

@@ -4,6 +4,7 @@ use chassis::http::{Cursor, Limit};
 use chassis::problem::{FieldErrors, Problem, code};
 use chrono::{DateTime, TimeDelta};
 use contracts::{Currency, is_sku};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::HashSet;
 use uuid::Uuid;
@@ -19,29 +20,68 @@ const MAX_QUANTITY: i64 = 1_000;
 const MAX_EMAIL: usize = 254;
 const MAX_TOKEN: usize = 64;
 
-/// The body of `POST /orders`.
-#[derive(Debug, Deserialize)]
+/// What is ordered, by whom.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{
+    "customer_id": "0192f3a0-0000-7000-8000-000000000001",
+    "customer_email": "ada@example.com",
+    "lines": [{"sku": "DEMO-1", "quantity": 2}],
+    "payment_method": "pm_ok",
+}]))]
 pub struct NewOrder {
     customer_id: Uuid,
+    /// Where mail about the order goes.
+    #[schemars(email, length(min = 3, max = MAX_EMAIL))]
     customer_email: String,
+    #[schemars(length(min = 1, max = MAX_LINES))]
     lines: Vec<NewLine>,
+    /// A token of the payment gateway. The simulated one knows `pm_ok`, `pm_declined`,
+    /// `pm_insufficient_funds`, `pm_timeout` (captures, but its reply is lost) and `pm_flaky` (fails
+    /// twice, then works), and declines any other.
+    #[schemars(length(min = 1, max = MAX_TOKEN), regex(pattern = r"^[^\x00-\x1F\x7F-\x9F]*$"))]
     payment_method: String,
+    /// What the client expects to pay. When the prices make another total, nothing is ordered.
     expected_total: Option<NewMoney>,
 }
 
-#[derive(Debug, Deserialize)]
+/// A product, and how many of it. No SKU stands in two lines.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct NewLine {
+    #[schemars(regex(pattern = "^[A-Za-z0-9._-]{1,64}$"))]
     sku: String,
+    #[schemars(range(min = 1, max = MAX_QUANTITY))]
     quantity: i64,
 }
 
-#[derive(Debug, Deserialize)]
+/// An amount of money.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "ExpectedTotal")]
 struct NewMoney {
+    /// In minor units of the currency.
+    #[schemars(range(min = 0))]
     amount_minor: i64,
+    /// ISO 4217.
+    #[schemars(regex(pattern = "^[A-Z]{3}$"))]
     currency: String,
+}
+
+/// Which order.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub struct OrderPath {
+    /// The order's id.
+    pub order_id: Uuid,
+}
+
+/// Which product.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub struct ProductPath {
+    /// The product's SKU.
+    pub sku: String,
 }
 
 impl NewOrder {
@@ -109,18 +149,23 @@ fn is_email(text: &str) -> bool {
 }
 
 /// The query of `GET /orders`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(inline)]
 pub struct OrdersQuery {
+    /// Only this customer's.
     customer_id: Option<Uuid>,
+    /// Only those with this status.
+    #[schemars(with = "StatusName", default)]
     status: Option<StatusName>,
     #[serde(default)]
     limit: Limit,
     cursor: Option<Cursor>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(inline)]
 enum StatusName {
     Pending,
     Confirmed,
@@ -148,8 +193,9 @@ impl OrdersQuery {
 }
 
 /// The query of `GET /products`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(inline)]
 pub struct ProductsQuery {
     #[serde(default)]
     limit: Limit,

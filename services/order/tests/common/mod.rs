@@ -185,7 +185,7 @@ pub fn process(pg: PgPool, clock: Clock) -> App {
 }
 
 pub fn router(app: App) -> Router {
-    api(app).into_router()
+    api().with_state(app).into_router()
 }
 
 pub async fn ask(router: &Router, request: Request<Body>) -> Answer {

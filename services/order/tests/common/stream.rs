@@ -35,7 +35,8 @@ impl Replica {
         let server = Server::bind(([127, 0, 0, 1], 0).into(), limits).await.unwrap();
         let (addr, stop) = (server.local_addr(), CancellationToken::new());
         let mut running = JoinSet::new();
-        running.spawn(server.serve(api(app.clone()).limits(limits).into_router(), stop.clone()));
+        let api = api().with_state(app.clone()).limits(limits);
+        running.spawn(server.serve(api.into_router(), stop.clone()));
         running.spawn(Follower::new(app.clone()).run(stop.clone()));
         let begun = || async { Client::open(addr, "/orders/events", None).await.status == 200 };
         eventually(SOON, begun).await;

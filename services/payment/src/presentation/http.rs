@@ -1,34 +1,58 @@
 //! The HTTP API.
 
-use axum::Router;
 use axum::extract::State;
-use axum::routing::get;
-use chassis::http::{Json, Path};
+use chassis::http::openapi::{About, Describe as _, Operation};
+use chassis::http::routing::get_with;
+use chassis::http::{Api, ApiRouter, Json, Path};
 use chassis::problem::Problem;
-use serde::Serialize;
+use http::StatusCode;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::App;
 use crate::application::views::PaymentView;
 
-/// All routes.
-pub fn routes(app: App) -> Router {
-    Router::new().route("/payments/{order_id}", get(get_payment)).with_state(app)
+const ABOUT: About = About { title: "payment", description: "What became of the money of orders." };
+
+/// The API: all of it reads.
+pub fn api() -> Api<App> {
+    let payment = get_with(get_payment, describe_payment);
+    Api::new(ApiRouter::new().api_route("/payments/{order_id}", payment)).about(ABOUT)
+}
+
+/// Which order.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(inline)]
+struct OrderPath {
+    /// The order's id.
+    order_id: Uuid,
 }
 
 /// A payment, as a client sees it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Payment")]
 struct PaymentBody {
+    /// `void`: it was never charged, and never will be.
+    #[schemars(extend("enum" = ["pending", "captured", "declined", "refunded", "void"]))]
     status: String,
     amount: MoneyBody,
+    /// Calls to the gateway.
     attempts: u32,
+    /// Why it was declined, when it was.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", default)]
     decline_reason: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+/// An amount of money.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Money")]
 struct MoneyBody {
+    /// In minor units of the currency.
     amount_minor: i64,
+    /// ISO 4217.
+    #[schemars(regex(pattern = "^[A-Z]{3}$"))]
     currency: String,
 }
 
@@ -42,8 +66,16 @@ impl From<PaymentView> for PaymentBody {
 
 async fn get_payment(
     State(app): State<App>,
-    Path(order_id): Path<Uuid>,
+    Path(OrderPath { order_id }): Path<OrderPath>,
 ) -> Result<Json<PaymentBody>, Problem> {
     let payment = app.queries.payment(order_id).await.map_err(Problem::unavailable)?;
     payment.map(|view| Json(view.into())).ok_or_else(Problem::not_found)
+}
+
+fn describe_payment(route: Operation<'_>) -> Operation<'_> {
+    route
+        .id("getPayment")
+        .summary("What became of an order's money")
+        .answers::<PaymentBody>(StatusCode::OK, "As it is now.")
+        .refuses(&Problem::not_found())
 }

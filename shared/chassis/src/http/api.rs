@@ -4,6 +4,10 @@ use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use aide::axum::ApiRouter;
+use aide::axum::routing::ApiMethodDocs;
+use aide::openapi::{OpenApi, Operation};
+use aide::transform::TransformOperation;
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
@@ -13,28 +17,35 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderMap, Method};
 use tracing::Instrument as _;
 
+use super::openapi::{self, About};
 use super::trace::ServerSpan;
 use super::{Limits, body, conditions};
 use crate::problem::{self, Problem};
 
 const JSON: &str = "application/json";
 
-/// Routes with their limits, tracing and error answers.
+/// Routes with their limits, tracing, error answers and description (`/openapi.json`, `/docs`). `S` is
+/// the state that its handlers still lack.
 ///
 /// ```
-/// use axum::Router;
-/// use axum::routing::get;
-/// use chassis::http::Api;
+/// use chassis::http::{Api, ApiRouter, routing::get};
 ///
-/// let routes = Router::new().route("/orders/{id}/events", get(|| async { "data: \n\n" }));
+/// let events = get(|| async { "data: \n\n" });
+/// let routes = ApiRouter::new().api_route("/orders/{id}/events", events);
 /// let api = Api::new(routes).produces("/orders/{id}/events", "text/event-stream");
 /// # let _ = api.into_router();
 /// ```
-#[derive(Debug)]
-pub struct Api {
-    traced: Router,
-    untraced: Router,
+pub struct Api<S = ()> {
+    traced: ApiRouter<S>,
+    untraced: Router<S>,
+    about: About,
     rules: Rules,
+}
+
+impl<S> std::fmt::Debug for Api<S> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Api").field("about", &self.about).finish_non_exhaustive()
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -44,16 +55,47 @@ struct Rules {
     body_limits: HashMap<&'static str, (Method, usize)>,
 }
 
-impl Api {
-    /// The routes of the API: traced, and answering in JSON unless said otherwise.
-    pub fn new(routes: Router) -> Self {
-        Self { traced: routes, untraced: Router::new(), rules: Rules::default() }
+impl<S: Clone + Send + Sync + 'static> Api<S> {
+    /// The routes of the API: traced, described, and answering in JSON unless said otherwise.
+    pub fn new(routes: ApiRouter<S>) -> Self {
+        let (about, rules) = (About::default(), Rules::default());
+        Self { traced: routes, untraced: Router::new(), about, rules }
+    }
+
+    /// What the description says of the API as a whole.
+    pub fn about(mut self, about: About) -> Self {
+        self.about = about;
+        self
+    }
+
+    /// Gives the handlers their state.
+    pub fn with_state(self, state: S) -> Api {
+        let untraced = self.untraced.with_state(state.clone());
+        let traced = self.traced.with_state(state);
+        Api { traced, untraced, about: self.about, rules: self.rules }
     }
 
     /// Routes that make no spans and may answer in any media type: documents, probes.
-    pub fn untraced(mut self, routes: Router) -> Self {
+    pub fn untraced(mut self, routes: Router<S>) -> Self {
         self.untraced = self.untraced.merge(routes);
         self
+    }
+
+    /// Describes `GET path`, which is not one of the routes given at first.
+    pub fn described(
+        mut self,
+        path: &str,
+        describe: impl FnOnce(TransformOperation<'_>) -> TransformOperation<'_>,
+    ) -> Self {
+        let mut operation = Operation::default();
+        let _ = describe(TransformOperation::new(&mut operation));
+        self.traced = self.traced.api_route_docs(path, ApiMethodDocs::new("get", operation));
+        self
+    }
+
+    /// The description.
+    pub fn document(self) -> OpenApi {
+        openapi::finish(self.traced, self.about).1
     }
 
     /// The media type of `route` (as it is written in the router), where it is not JSON.
@@ -78,13 +120,17 @@ impl Api {
     pub fn limits_in_force(&self) -> Limits {
         self.rules.limits
     }
+}
 
+impl Api {
     /// Everything as one router.
     pub fn into_router(self) -> Router {
         let rules = Arc::new(self.rules);
+        let (traced, document) = openapi::finish(self.traced, self.about);
+        let untraced = self.untraced.merge(openapi::published(&document));
         let untraced =
-            self.untraced.reset_fallback().layer(from_fn_with_state(Arc::clone(&rules), guarded));
-        let traced = self.traced.fallback(|| async { Problem::not_found() });
+            untraced.reset_fallback().layer(from_fn_with_state(Arc::clone(&rules), guarded));
+        let traced = traced.fallback(|| async { Problem::not_found() });
         untraced.merge(traced.layer(from_fn_with_state(rules, traced_and_guarded)))
     }
 }

@@ -7,6 +7,8 @@ use http::{HeaderMap, Uri};
 
 use crate::problem::Problem;
 
+/// Pause suggested to a client when too much is under way.
+pub(super) const BUSY_PAUSE: Duration = Duration::from_secs(1);
 /// Method, version and line breaks of a request line, beyond its URI.
 const LINE_SLACK: usize = 256;
 

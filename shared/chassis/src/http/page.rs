@@ -8,8 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::problem::{Problem, code};
 
-const LONGEST: u16 = 200;
-const USUAL: u16 = 50;
+pub(super) const LONGEST: u16 = 200;
+pub(super) const USUAL: u16 = 50;
 
 /// The query parameter `limit`: entries per page, 1 to 200, 50 when it is absent. One out of range is
 /// refused as a fault of its field, and never clamped.

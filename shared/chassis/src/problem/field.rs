@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Problem;
@@ -27,9 +28,11 @@ pub mod code {
 }
 
 /// One field at fault.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FieldError {
+    /// A JSON Pointer into the body, or `/name` for a query parameter.
     pointer: String,
+    /// What is wrong with it, for programs.
     code: Cow<'static, str>,
 }
 

@@ -14,6 +14,7 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -25,6 +26,8 @@ pub use field::{FieldError, FieldErrors, code};
 pub const MEDIA_TYPE: &str = "application/problem+json";
 /// Before the code in `type`. A name, not an address: problems are understood offline.
 const TYPE_PREFIX: &str = "urn:shop:problem:";
+/// Instance and trace of every example.
+const EXAMPLE_ID: u128 = 0x019a_c6f1_7c3e_7d52_9b0a_4e8f_2d61_c785;
 
 /// An error answer. Cheap to move: the contents are boxed.
 #[derive(Debug)]
@@ -46,17 +49,30 @@ struct Inner {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ProblemCode(pub(crate) &'static str);
 
-#[derive(Serialize)]
-struct Document<'a> {
+/// What went wrong (RFC 9457).
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub(crate) struct Document<'a> {
+    /// A name for the kind of problem.
     r#type: String,
+    /// The kind in words.
     title: &'a str,
+    /// The status of the answer.
     status: u16,
+    /// What to do about it.
     detail: &'a str,
+    /// This occurrence.
+    #[schemars(extend("format" = "uri"))]
     instance: String,
+    /// The kind, for programs.
     code: &'a str,
+    /// The fields at fault, where there are such.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schemars(default)]
     errors: &'a [FieldError],
+    /// The trace of the request, to be told to the operators.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", default)]
     trace_id: Option<String>,
 }
 
@@ -129,19 +145,31 @@ impl Problem {
     /// The answer's body, for those who store an answer to give it again. `trace_id` is that of the
     /// current trace.
     pub fn body(&self) -> Vec<u8> {
-        let Inner { status, code, title, detail, instance, errors, .. } = &*self.0;
-        let document = Document {
-            r#type: format!("{TYPE_PREFIX}{code}"),
-            title,
-            status: status.as_u16(),
-            detail,
-            instance: instance.urn().to_string(),
-            code,
-            errors,
-            trace_id: telemetry::trace_id(),
-        };
+        let document = self.document(self.0.instance, telemetry::trace_id());
         // Strings and numbers only: there is nothing in it that JSON cannot hold.
         serde_json::to_vec(&document).unwrap_or_default()
+    }
+
+    /// The same as an example, which is the same every time.
+    pub(crate) fn example(&self) -> serde_json::Value {
+        let instance = Uuid::from_u128(EXAMPLE_ID);
+        let trace_id = Some(instance.simple().to_string());
+        serde_json::to_value(self.document(instance, trace_id)).unwrap_or_default()
+    }
+
+    fn document(&self, instance: Uuid, trace_id: Option<String>) -> Document<'_> {
+        let Inner { status, code, title, detail, errors, .. } = &*self.0;
+        let (status, instance) = (status.as_u16(), instance.urn().to_string());
+        let r#type = format!("{TYPE_PREFIX}{code}");
+        Document { r#type, title, status, detail, instance, code, errors, trace_id }
+    }
+
+    pub(crate) fn title(&self) -> &'static str {
+        self.0.title
+    }
+
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        &self.0.headers
     }
 
     fn log(&self) {

@@ -18,6 +18,7 @@ use chassis::problem::{FieldError, Problem, code};
 use http::StatusCode;
 use messaging::answers::{Answer, RequestKey};
 use messaging::{Cause, Pool, Tx};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
@@ -29,6 +30,8 @@ use crate::{App, store};
 use report::Report;
 use sheet::{Sheet, WrongHeader};
 
+pub(super) use report::ReportBody;
+
 /// Bytes that a body may have.
 pub(super) const BODY_BYTES: usize = 10 << 20;
 const SCOPE: &str = "POST /products/import";
@@ -37,30 +40,30 @@ const AT_ONCE: usize = 4;
 /// Pause suggested to those that come while so many run.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// What the imports of a process share.
+/// The imports that a process takes at the same time.
 #[derive(Clone)]
-pub(super) struct Importing {
-    pool: Pool,
-    turns: Arc<Semaphore>,
-}
+pub struct Turns(Arc<Semaphore>);
 
-impl Importing {
-    pub(super) fn new(app: &App) -> Self {
-        Self { pool: app.pool.clone(), turns: Arc::new(Semaphore::new(AT_ONCE)) }
+impl Default for Turns {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(AT_ONCE)))
     }
 }
 
 /// The query of `POST /products/import`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(inline)]
 pub(super) struct ImportQuery {
+    /// What becomes of the good rows of a body that has bad ones.
     #[serde(default)]
     mode: Mode,
 }
 
 /// What becomes of the good rows of a body that has bad ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(inline)]
 enum Mode {
     /// They are taken.
     #[default]
@@ -81,7 +84,7 @@ impl Mode {
 /// Takes in the products of a CSV body, once per key: in the order of the checks of every route with
 /// a key, and then row by row.
 pub(super) async fn import(
-    State(Importing { pool, turns }): State<Importing>,
+    State(App { pool, imports: Turns(turns), .. }): State<App>,
     RequestContext(context): RequestContext,
     query: Result<Query<ImportQuery>, Problem>,
     request: Request,

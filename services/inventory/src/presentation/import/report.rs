@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chassis::problem::{FieldError, Problem, code};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Mode;
@@ -23,24 +24,32 @@ pub(super) struct Report {
     first: BTreeMap<u32, Vec<FieldError>>,
 }
 
-/// The answer to an import.
-#[derive(Debug, Serialize)]
-pub(super) struct ReportBody {
+/// What became of the rows of an import.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ImportReport")]
+pub(crate) struct ReportBody {
     mode: Mode,
     rows: u64,
     accepted: u64,
     rejected: u64,
+    /// Accepted rows of new products.
     listed: u64,
+    /// Accepted rows that changed a product.
     changed: u64,
+    /// Accepted rows that told nothing new.
     unchanged: u64,
+    /// The first 1,000 of them.
     rejected_rows: Vec<RejectedRow>,
     /// How many more were rejected than `rejected_rows` names.
     rejected_rows_left_out: u64,
 }
 
-#[derive(Debug, Serialize)]
+/// A row that was not taken.
+#[derive(Debug, Serialize, JsonSchema)]
 struct RejectedRow {
+    /// Its first line; the header is on line 1.
     line: u32,
+    /// Each pointer is a column.
     errors: Vec<FieldError>,
 }
 
