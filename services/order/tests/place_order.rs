@@ -3,11 +3,14 @@
 
 mod common;
 
+use chrono::TimeDelta;
+use common::clock::Still;
 use common::{Shop, basket};
 use http::StatusCode;
 use serde_json::{Value, json};
 
 const KEY: &str = "0123456789abcdef";
+const OTHER_KEY: &str = "fedcba9876543210";
 
 #[tokio::test]
 async fn an_order_is_priced_by_the_server_stored_and_told_in_one_commit() {
@@ -166,4 +169,28 @@ async fn a_database_that_is_away_is_503_with_retry_after() {
     let answer = shop.post_order(KEY, &basket(&[("A", 1)])).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(answer.headers.contains_key("retry-after"));
+}
+
+#[tokio::test]
+async fn an_outbox_over_its_cap_is_503_with_retry_after_and_the_same_key_works_later() {
+    let clock = Still::new();
+    let shop = Shop::at(clock.clock()).await;
+    shop.sells("MUG", 850, "GBP").await;
+    shop.pool.set_outbox_cap(1);
+    assert_eq!(shop.post_order(KEY, &basket(&[("MUG", 1)])).await.status, 202);
+    let refused = shop.post_order(OTHER_KEY, &basket(&[("MUG", 1)])).await;
+    assert_eq!(refused.status, 503, "outbox over cap");
+    assert!(refused.headers.contains_key("retry-after"));
+    assert_eq!(refused.body["code"], "unavailable");
+    assert_eq!(shop.count("orders").await, 1);
+    assert_eq!(shop.get("/orders").await.status, 200, "reads go on");
+    let replayed = shop.post_order(KEY, &basket(&[("MUG", 1)])).await;
+    assert_eq!(replayed.headers["idempotency-replayed"], "true");
+
+    let published = "update messaging.outbox set published_at = now()";
+    sqlx::query(published).execute(shop.pool.pg()).await.unwrap();
+    clock.pass(TimeDelta::seconds(2));
+    let taken = shop.post_order(OTHER_KEY, &basket(&[("MUG", 1)])).await;
+    assert_eq!(taken.status, 202);
+    assert!(!taken.headers.contains_key("idempotency-replayed"));
 }

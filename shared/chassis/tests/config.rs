@@ -80,6 +80,7 @@ fn every_mistake_is_named_in_one_message() {
         ("DATABASE_URL", "mysql://shop:hunter2@db/shop"),
         ("AMQP_URL", ""),
         ("SHUTDOWN_GRACE", "20"),
+        ("OUTBOX_CAP", "0"),
         ("SIGNING_KEY", "hunter2"),
         ("OTEL_TRACES_SAMPLER", "sometimes"),
         ("OTEL_TRACES_SAMPLER_ARG", "2"),
@@ -90,7 +91,7 @@ fn every_mistake_is_named_in_one_message() {
         ("EVENT_KEYS", "keys"),
     ]);
     let lines = mistakes(&["--htp-addr=x"], &environment);
-    assert_eq!(lines[0], "13 mistakes in the settings:");
+    assert_eq!(lines[0], "14 mistakes in the settings:");
     let all = lines.join("\n");
     for line in [
         "  HTTP_ADDR (--http-addr): \"8081\" is no socket address; expected an address and a port, \
@@ -101,6 +102,8 @@ fn every_mistake_is_named_in_one_message() {
          amqp://user:password@host:port/vhost",
         "  SHUTDOWN_GRACE (--shutdown-grace): \"20\" has no unit; expected a number with ms, s, m or \
          h, for example 500ms or 20s",
+        "  OUTBOX_CAP (--outbox-cap): \"0\" is not a whole number from 1 to 4294967295; \
+         expected a whole number from 1 to 4294967295",
         "  SIGNING_KEY (--signing-key): is no base64; expected 32 bytes in base64",
         "  LOG_FORMAT (--log-format): \"xml\" is no log format; expected text or json",
         "  --htp-addr: unknown flag; did you mean --http-addr?",
@@ -240,6 +243,8 @@ fn help_lists_every_setting_with_its_names_and_default() {
         "--http-addr, HTTP_ADDR\n      address to serve HTTP on [default: 127.0.0.1:8081]",
         "--shutdown-grace, SHUTDOWN_GRACE",
         "[default: 20s]",
+        "--outbox-cap, OUTBOX_CAP",
+        "[default: 100000]",
         "[required; from a file: DATABASE_URL_FILE]",
         "[default: parentbased_always_on]",
         "[required; from a file: EVENT_KEYS_FILE]",

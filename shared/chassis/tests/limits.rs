@@ -271,6 +271,45 @@ async fn a_stream_that_listens_for_the_stop_ends_with_it() {
 }
 
 #[tokio::test]
+async fn more_requests_than_can_be_answered_are_told_to_come_back_and_probes_are_not() {
+    let gate = Arc::new(Notify::new());
+    let held = Arc::clone(&gate);
+    let handler = move || {
+        let held = Arc::clone(&held);
+        async move {
+            held.notified().await;
+            "done"
+        }
+    };
+    let limits = Limits { requests: 2, ..Limits::default() };
+    let api = Api::new(ApiRouter::new().route("/", get(handler))).limits(limits);
+    let probe = axum::Router::new().route("/probe", get(|| async { "here" }));
+    let server = start(api.untraced(probe)).await;
+    let mut waiting: Vec<_> = (0..2).map(|_| Box::pin(support::get(server.addr, "/"))).collect();
+    let refused = async {
+        loop {
+            let answer = support::get(server.addr, "/").await;
+            if answer.status == 429 {
+                return answer;
+            }
+            gate.notify_one();
+        }
+    };
+    let [first, second] = waiting.as_mut_slice() else { panic!("two wait") };
+    let refused = tokio::select! {
+        _ = futures_util::future::join(first, second) => panic!("nobody opened the gate"),
+        refused = tokio::time::timeout(PATIENCE, refused) => refused.unwrap(),
+    };
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert_eq!(refused.code(), "too_many_requests");
+    assert_eq!(support::get(server.addr, "/probe").await.status, 200);
+    gate.notify_waiters();
+    for answer in futures_util::future::join_all(waiting).await {
+        assert_eq!(answer.status, 200);
+    }
+}
+
+#[tokio::test]
 async fn a_request_that_does_not_end_is_cut_after_the_drain_time() {
     let handler = || std::future::pending::<&str>();
     let limits = Limits { drain: Duration::from_millis(100), ..Limits::default() };

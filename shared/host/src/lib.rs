@@ -115,6 +115,7 @@ impl Host {
         let url = config.database_url.expose_secret();
         let pg = messaging::connect_lazily(url, name, CONNECTIONS)?;
         let pool = Pool::new(pg, identity, signer, Clock::system());
+        pool.set_outbox_cap(config.outbox_cap.get());
         let (handlers, tasks) = (Handlers::new(), Vec::new());
         Ok(Self { name, config, telemetry, metrics, pool, keys, public_keys, handlers, tasks })
     }

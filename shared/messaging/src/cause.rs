@@ -9,13 +9,15 @@ pub struct Cause {
     pub(crate) correlation_id: Uuid,
     pub(crate) causation_id: Option<Uuid>,
     pub(crate) context: Context,
+    /// Whether somebody outside waits for it, who can be told to come back later.
+    pub(crate) from_outside: bool,
 }
 
 impl Cause {
     /// Work that starts a chain of its own, such as a request: `correlation_id` is what everything
     /// it sets in motion will share, `context` holds the span that it runs in.
     pub fn request(correlation_id: Uuid, context: Context) -> Self {
-        Self { correlation_id, causation_id: None, context }
+        Self { correlation_id, causation_id: None, context, from_outside: true }
     }
 
     /// Work that goes on with a stored chain, such as a leased task: `causation_id` is the event
@@ -27,7 +29,7 @@ impl Cause {
         tracestate: Option<&str>,
     ) -> Self {
         let context = crate::trace::extract(traceparent, tracestate);
-        Self { correlation_id, causation_id, context }
+        Self { correlation_id, causation_id, context, from_outside: false }
     }
 
     /// The same chain, inside another span.

@@ -73,7 +73,7 @@ impl Desk<'_> {
         batch: &[&Accepted],
         spans: &mut Vec<Context>,
     ) -> Result<Vec<Outcome>, Trouble> {
-        let nobody = Cause::request(self.pool.new_id(), Context::new());
+        let nobody = Cause::resumed(self.pool.new_id(), None, None, None);
         let mut tx = Tx::begin(self.pool, nobody).await?;
         let entries: Vec<Entry> = batch.iter().map(|accepted| entry(accepted)).collect();
         let now = tx.now();
@@ -122,6 +122,7 @@ impl Desk<'_> {
             correlation_id: envelope.correlationid,
             causation_id: Some(envelope.id),
             context: span,
+            from_outside: false,
         });
         if accepted.ordered && !self.in_order(tx, accepted, progress).await? {
             return Ok(Outcome::Superseded);

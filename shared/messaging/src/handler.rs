@@ -66,6 +66,7 @@ impl From<TxError> for HandlerError {
         match error {
             TxError::Database(error) => Self::Database(error),
             TxError::Encode(error) => Self::Permanent(error.into()),
+            full @ TxError::OutboxFull => Self::Transient(full.into()),
         }
     }
 }

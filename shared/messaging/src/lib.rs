@@ -22,6 +22,7 @@ mod presence;
 pub mod reason;
 mod relay;
 pub mod retry;
+mod room;
 pub mod step;
 pub mod topology;
 pub mod trace;

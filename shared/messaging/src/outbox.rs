@@ -198,6 +198,17 @@ pub(crate) async fn backlog(pg: &PgPool, now: DateTime<Utc>) -> Result<Backlog, 
     .await
 }
 
+/// How many events wait to be published, counted no further than `most`.
+pub(crate) async fn count_to(conn: &mut PgConnection, most: i64) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select count(*) as "waiting!" from (
+            select from messaging.outbox where published_at is null limit $1) waiting"#,
+        most,
+    )
+    .fetch_one(conn)
+    .await
+}
+
 /// Deletes up to `limit` rows published before `cutoff`, oldest first; returns how many. It reads
 /// from the old end of the primary key, past what is still pending there, so it needs no index of
 /// its own and never meets the relay, which works at the other end.

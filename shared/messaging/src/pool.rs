@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::answers;
 use crate::partition::Partitions;
+use crate::room::Room;
 use crate::step::Signal;
 
 /// A connection pool that knows in whose name events are written. Cheap to clone.
@@ -35,6 +36,7 @@ struct Inner {
     present: Mutex<Vec<Signal>>,
     some_wait: AtomicBool,
     answers_kept_ms: AtomicI64,
+    room: Room,
 }
 
 /// The number of this process among all that share the database, for leases.
@@ -83,7 +85,20 @@ impl Pool {
             present: Mutex::default(),
             some_wait: AtomicBool::new(true),
             answers_kept_ms: AtomicI64::new(answers::USUALLY_KEPT.num_milliseconds()),
+            room: Room::default(),
         }))
+    }
+
+    /// Events that may wait in the outbox (default 100,000) before requests that would add to them
+    /// are refused with [`TxError::OutboxFull`](crate::TxError::OutboxFull). Handlers of messages and
+    /// leased tasks are not: what is under way already comes to its end. Where several processes
+    /// write to one outbox, each may be late by what the others write within a second.
+    pub fn set_outbox_cap(&self, events: u32) {
+        self.0.room.set_cap(events);
+    }
+
+    pub(crate) fn room(&self) -> &Room {
+        &self.0.room
     }
 
     /// For reads that need no transaction. Writes go through [`Tx`](crate::Tx).

@@ -46,6 +46,10 @@ pub enum TxError {
     /// The event cannot be written.
     #[error("event cannot be written")]
     Encode(#[from] EncodeError),
+    /// Too many events wait to be published; only the work of a request is refused for it. See
+    /// [`Pool::set_outbox_cap`](crate::Pool::set_outbox_cap).
+    #[error("too many events wait to be published")]
+    OutboxFull,
 }
 
 impl Tx {
@@ -159,8 +163,15 @@ impl Tx {
     /// publishes so much that holding it until the commit would take too much memory.
     ///
     /// # Errors
-    /// [`TxError::Database`].
+    /// [`TxError::Database`], [`TxError::OutboxFull`].
     pub async fn flush(&mut self) -> Result<(), TxError> {
+        let (events, first) = (self.rows.len(), self.flushed.is_empty());
+        if self.cause.from_outside && first && events > 0 {
+            let fits = self.pool.room().take(&mut self.inner, events, self.now).await?;
+            if !fits {
+                return Err(TxError::OutboxFull);
+            }
+        }
         outbox::insert(&mut self.inner, &self.rows).await?;
         for row in self.rows.drain(..) {
             self.flushed.insert(row.partition);
@@ -188,7 +199,7 @@ impl Tx {
     /// Writes the outbox rows, commits, and wakes the relay.
     ///
     /// # Errors
-    /// [`TxError::Database`]. When the connection broke during the commit itself, nobody knows
+    /// [`TxError::OutboxFull`], and [`TxError::Database`]. When the connection broke during the commit itself, nobody knows
     /// whether it took effect: repeat the work, and let its own key or inbox row decide.
     pub async fn commit(mut self) -> Result<(), TxError> {
         if self.rows.is_empty() {

@@ -20,6 +20,9 @@ pub enum StoreError {
     /// An event could not be written.
     #[error("event cannot be written")]
     Event(#[from] envelope::EncodeError),
+    /// Too many events wait to be published.
+    #[error("too many events wait to be published")]
+    Full,
 }
 
 /// Products. Saving one also publishes what happened to it, and notes how its stock moved.

@@ -181,6 +181,7 @@ impl From<StoreError> for Problem {
             StoreError::Database(error) => Self::unavailable(error),
             StoreError::Conflict(_) => Self::request_in_progress().caused_by(error),
             StoreError::Event(error) => Self::internal(error),
+            StoreError::Full => Self::unavailable(error),
         }
     }
 }

@@ -19,6 +19,9 @@ pub enum StoreError {
     /// An event could not be written.
     #[error("event cannot be written")]
     Event(#[from] envelope::EncodeError),
+    /// Too many events wait to be published.
+    #[error("too many events wait to be published")]
+    Full,
 }
 
 impl StoreError {
@@ -31,7 +34,7 @@ impl StoreError {
             Self::Database(sqlx::Error::Database(error)) => {
                 matches!(error.code().as_deref(), Some("40001" | "40P01"))
             }
-            Self::Database(_) | Self::Event(_) => false,
+            Self::Database(_) | Self::Event(_) | Self::Full => false,
         }
     }
 }

@@ -23,6 +23,7 @@ impl From<TxError> for StoreError {
         match error {
             TxError::Database(error) => Self::Database(error),
             TxError::Encode(error) => Self::Event(error),
+            TxError::OutboxFull => Self::Full,
         }
     }
 }

@@ -149,6 +149,7 @@ impl From<StoreError> for HandlerError {
         match error {
             StoreError::Database(error) => Self::Database(error),
             StoreError::Event(error) => error.into(),
+            full @ StoreError::Full => Self::Transient(full.into()),
             conflict @ StoreError::Conflict(_) => Self::Transient(conflict.into()),
         }
     }

@@ -19,6 +19,9 @@ pub enum StoreError {
     /// An event could not be written.
     #[error("event cannot be written")]
     Event(#[from] envelope::EncodeError),
+    /// Too many events wait to be published.
+    #[error("too many events wait to be published")]
+    Full,
 }
 
 /// Payments. Saving one also publishes what happened to it.

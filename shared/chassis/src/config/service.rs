@@ -1,6 +1,7 @@
 //! The settings that every service has.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
@@ -19,6 +20,10 @@ const ENVIRONMENT: Setting =
         .expecting("1 to 20 of a-z, 0-9 and -");
 const SHUTDOWN_GRACE: Setting =
     Setting::new("SHUTDOWN_GRACE", "time to finish work in flight after SIGTERM");
+const OUTBOX_CAP: Setting = Setting::new(
+    "OUTBOX_CAP",
+    "events that may wait to be published before requests are refused with 503",
+);
 const SIGNING_KEY: Setting =
     Setting::new("SIGNING_KEY", "Ed25519 seed that signs this service's events")
         .expecting("32 bytes in base64");
@@ -28,6 +33,8 @@ const EVENT_KEYS: Setting =
     Setting::new("EVENT_KEYS", "public keys of all services, to verify events with")
         .or_file()
         .expecting("a JSON document of public keys, {\"keys\":[{\"kid\":...}]}");
+
+const USUAL_CAP: NonZeroU32 = NonZeroU32::new(100_000).unwrap();
 
 /// Where a service listens, what it talks to, and who it is. `Debug` shows no secret.
 #[derive(Clone, Debug)]
@@ -44,6 +51,8 @@ pub struct ServiceConfig {
     pub environment: String,
     /// Time for work in flight after a signal (`SHUTDOWN_GRACE`, default 20 s).
     pub shutdown_grace: Duration,
+    /// Events that may wait in the outbox before requests are refused (`OUTBOX_CAP`, default 100,000).
+    pub outbox_cap: NonZeroU32,
     /// Base64 of the 32-byte Ed25519 seed (`SIGNING_KEY`), length checked.
     pub signing_key: SecretString,
     /// Key id that is published with the signatures (`SIGNING_KEY_ID`), one of `event_keys`.
@@ -67,6 +76,7 @@ impl ServiceConfig {
         }
         let telemetry = TelemetryConfig::read(read, &environment);
         let shutdown_grace = read.with_default(&SHUTDOWN_GRACE, Duration::from_secs(20));
+        let outbox_cap = read.with_default(&OUTBOX_CAP, USUAL_CAP);
         let signing_key = read.secret_checked(&SIGNING_KEY, |key| keys::key_bytes(key).map(|_| ()));
         let signing_key_id = read.required(&SIGNING_KEY_ID);
         let event_keys: Option<String> = read.required(&EVENT_KEYS);
@@ -78,6 +88,7 @@ impl ServiceConfig {
             telemetry,
             environment,
             shutdown_grace,
+            outbox_cap,
             signing_key: signing_key?,
             signing_key_id: signing_key_id?,
             event_keys: event_keys?,

@@ -1,6 +1,7 @@
 //! The types a setting can have.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -70,6 +71,7 @@ number! {
     u16: "a whole number from 0 to 65535",
     u32: "a whole number from 0 to 4294967295",
     u64: "a whole number, 0 or more",
+    NonZeroU32: "a whole number from 1 to 4294967295",
     usize: "a whole number, 0 or more",
     f64: "a number",
 }
@@ -84,7 +86,7 @@ macro_rules! displayed {
     )+};
 }
 
-displayed!(String, bool, SocketAddr, u16, u32, u64, usize, f64);
+displayed!(String, bool, SocketAddr, NonZeroU32, u16, u32, u64, usize, f64);
 
 impl ToSetting for PathBuf {
     fn to_setting(&self) -> String {

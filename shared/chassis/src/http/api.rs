@@ -15,8 +15,10 @@ use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderMap, Method};
+use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 
+use super::limits::BUSY_PAUSE;
 use super::openapi::{self, About};
 use super::trace::ServerSpan;
 use super::{Limits, body, conditions};
@@ -125,7 +127,8 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
 impl Api {
     /// Everything as one router.
     pub fn into_router(self) -> Router {
-        let rules = Arc::new(self.rules);
+        let turns = Semaphore::new(self.rules.limits.requests);
+        let rules = Arc::new(InForce { rules: self.rules, turns });
         let (traced, document) = openapi::finish(self.traced, self.about);
         let untraced = self.untraced.merge(openapi::published(&document));
         let untraced =
@@ -133,6 +136,12 @@ impl Api {
         let traced = traced.fallback(|| async { Problem::not_found() });
         untraced.merge(traced.layer(from_fn_with_state(rules, traced_and_guarded)))
     }
+}
+
+/// The rules of a router, and how many requests it may still take.
+struct InForce {
+    rules: Rules,
+    turns: Semaphore,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -165,7 +174,7 @@ impl Rules {
 }
 
 async fn traced_and_guarded(
-    State(rules): State<Arc<Rules>>,
+    State(rules): State<Arc<InForce>>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -176,14 +185,19 @@ async fn traced_and_guarded(
     response
 }
 
-async fn guarded(State(rules): State<Arc<Rules>>, request: Request, next: Next) -> Response {
+async fn guarded(State(rules): State<Arc<InForce>>, request: Request, next: Next) -> Response {
     answer(&rules, request, next, Kind::Document).await
 }
 
-async fn answer(rules: &Rules, request: Request, next: Next, kind: Kind) -> Response {
-    let request = match rules.admit(request, kind) {
+async fn answer(rules: &InForce, request: Request, next: Next, kind: Kind) -> Response {
+    let request = match rules.rules.admit(request, kind) {
         Ok(request) => request,
         Err(problem) => return problem.into_response(),
+    };
+    // Probes and documents are answered however busy the API is.
+    let turn = (kind == Kind::Api).then(|| rules.turns.try_acquire()).transpose();
+    let Ok(_turn) = turn else {
+        return Problem::too_many_requests(BUSY_PAUSE).into_response();
     };
     match AssertUnwindSafe(next.run(request)).catch_unwind().await {
         Ok(response) => as_problem(response, kind),

@@ -30,8 +30,11 @@ pub struct Limits {
     /// Time in which a client must take something of what is written to it (default 30 s); one that does
     /// not is cut off.
     pub write_timeout: Duration,
-    /// Connections at once (default 1024); more wait in the listener's queue.
+    /// Connections at once (default 4,096); more wait in the listener's queue. An open stream is one.
     pub connections: usize,
+    /// Requests of traced routes that are being answered at once (default 512); more are told to come
+    /// back: `429`. A stream counts until it begins.
+    pub requests: usize,
     /// Time for requests in flight when the server stops (default 10 s); then they are cut.
     pub drain: Duration,
 }
@@ -45,7 +48,8 @@ impl Default for Limits {
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
-            connections: 1024,
+            connections: 4_096,
+            requests: 512,
             drain: Duration::from_secs(10),
         }
     }

@@ -19,6 +19,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -36,6 +37,8 @@ use crate::problem::Problem;
 const LINGER: Duration = Duration::from_secs(1);
 /// Pause after the process ran out of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// What a process opens beside the connections of its clients.
+const OWN_DESCRIPTORS: u64 = 256;
 
 /// The server cannot listen. One line says it all, so there is no source beneath it.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +86,7 @@ impl Server {
     /// # Errors
     /// [`BindError`], which says what to do when the port is taken.
     pub async fn bind(addr: SocketAddr, limits: Limits) -> Result<Self, BindError> {
+        allow_descriptors(limits.connections);
         let failed = |cause| BindError { addr, cause };
         let listener = TcpListener::bind(addr).await.map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
@@ -115,6 +119,20 @@ impl Server {
         let drained = async { while connections.join_next().await.is_some() {} };
         if timeout(self.limits.drain, drained).await.is_err() {
             tracing::warn!(connections = connections.len(), "requests in flight were cut off");
+        }
+    }
+}
+
+/// Raises the process's own limit on open files, as far as it may, so that `connections` fit with
+/// some room for what the process opens itself.
+fn allow_descriptors(connections: usize) {
+    let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(OWN_DESCRIPTORS);
+    let limit = getrlimit(Resource::Nofile);
+    let allowed = limit.maximum.map_or(wanted, |most| most.min(wanted));
+    if limit.current.is_some_and(|current| current < allowed) {
+        let raised = Rlimit { current: Some(allowed), ..limit };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!(%error, "the limit on open files stays as it is");
         }
     }
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use messaging::step::{Progress, Step};
-use messaging::{ConsumerSettings, Housekeeping, Retention};
+use messaging::{Cause, ConsumerSettings, Housekeeping, Retention, Tx, TxError};
+use opentelemetry::Context;
 use testkit::eventually;
 
 use crate::house::{Dimmed, House, Lit, Raw, SOON, Service, Switch};
@@ -170,4 +171,30 @@ async fn a_long_backlog_costs_no_more_than_the_rows_that_are_taken_from_it() {
     })
     .await;
     assert!(rows < 32_000, "{scans} scans read {rows} rows");
+}
+
+#[tokio::test]
+async fn a_full_outbox_refuses_requests_and_nothing_that_is_under_way() {
+    let house = House::new().await;
+    let lamp = house.lamp().await;
+    lamp.pool.set_outbox_cap(3);
+    let lit = async |n: u32, cause: Cause| {
+        let mut tx = Tx::begin(&lamp.pool, cause).await.unwrap();
+        tx.publish(&Lit::new(format!("lamp-{n}"), 1), 1).unwrap();
+        tx.commit().await
+    };
+    let request = || Cause::request(lamp.pool.new_id(), Context::new());
+    for n in 0..3 {
+        lit(n, request()).await.unwrap();
+    }
+    assert!(matches!(lit(3, request()).await, Err(TxError::OutboxFull)));
+    assert!(matches!(lit(4, request()).await, Err(TxError::OutboxFull)));
+    lit(5, Cause::resumed(lamp.pool.new_id(), None, None, None)).await.unwrap();
+    assert_eq!(lamp.pending().await.len(), 4, "what was refused left nothing");
+
+    lamp.kit.provision().await.unwrap();
+    house.wire().await.queue("probe", &["#"]).await;
+    let _runs = lamp.run();
+    eventually(SOON, || async { lamp.pending().await.is_empty() }).await;
+    eventually(SOON, || async { lit(6, request()).await.is_ok() }).await;
 }
