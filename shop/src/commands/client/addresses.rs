@@ -1,6 +1,7 @@
 //! Where the parts of the shop are.
 
 use crate::ports::{Ports, SUPERUSER};
+use crate::verify::Service;
 
 /// The addresses of a running shop: those of `shop up`, unless a port or a URL says otherwise.
 #[derive(Debug, Clone, clap::Args)]
@@ -12,6 +13,15 @@ pub struct Addresses {
     /// Inventory service
     #[arg(long, env = "INVENTORY_URL", value_name = "URL")]
     inventory_url: Option<String>,
+    /// Payment service
+    #[arg(long, env = "PAYMENT_URL", value_name = "URL")]
+    payment_url: Option<String>,
+    /// Email service
+    #[arg(long, env = "EMAIL_URL", value_name = "URL")]
+    email_url: Option<String>,
+    /// Audit service
+    #[arg(long, env = "AUDIT_URL", value_name = "URL")]
+    audit_url: Option<String>,
     /// Payment gateway
     #[arg(long, env = "GATEWAY_URL", value_name = "URL")]
     gateway_url: Option<String>,
@@ -42,6 +52,18 @@ impl Addresses {
     #[must_use]
     pub fn inventory(&self) -> String {
         url(self.inventory_url.as_deref(), self.ports.inventory)
+    }
+
+    /// Any service.
+    #[must_use]
+    pub fn service(&self, service: Service) -> String {
+        match service {
+            Service::Order => self.order(),
+            Service::Inventory => self.inventory(),
+            Service::Payment => url(self.payment_url.as_deref(), self.ports.payment),
+            Service::Email => url(self.email_url.as_deref(), self.ports.email),
+            Service::Audit => url(self.audit_url.as_deref(), self.ports.audit),
+        }
     }
 
     /// The payment gateway.
@@ -129,6 +151,8 @@ mod tests {
         assert_eq!(addresses.order(), "http://a:1");
         assert_eq!(addresses.gateway(), "http://127.0.0.1:7");
         assert_eq!(addresses.inventory(), "http://127.0.0.1:8082");
+        assert_eq!(addresses.service(Service::Order), "http://a:1");
+        assert_eq!(addresses.service(Service::Audit), "http://127.0.0.1:8085");
         assert_eq!(addresses.trace_page("ab"), "http://127.0.0.1:16686/trace/ab");
     }
 
