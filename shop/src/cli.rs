@@ -14,6 +14,7 @@ Examples:
   shop place DEMO-1:2 --watch                 an order, followed to its end
   shop trace 0192f0c4-...                     its trace through all services
   shop load --file orders.csv --rate 20       many orders
+  shop status --watch                         how each service is, every 2 s
   shop verify                                 is everything consistent?
 
 Exit codes: 0 done, 1 failed, 2 wrong use, 3 partly.";
@@ -93,6 +94,8 @@ pub enum Verb {
     Place(commands::place::Args),
     /// Place many orders and measure
     Load(commands::load::Args),
+    /// Show how each service is, and what waits for it
+    Status(commands::status::Args),
     /// Check the invariants over databases, broker and gateway
     Verify(commands::verify::Args),
     /// Show an order's trace

@@ -46,6 +46,7 @@ async fn dispatch(verb: Verb, out: &Output) -> anyhow::Result<ExitCode> {
         Verb::Doctor(args) => commands::doctor::run(args, out).await,
         Verb::Place(args) => commands::place::run(args, out).await,
         Verb::Load(args) => commands::load::run(args, out).await,
+        Verb::Status(args) => commands::status::run(args, out).await,
         Verb::Verify(args) => commands::verify::run(args, out).await,
         Verb::Trace(args) => commands::trace::run(args, out).await,
         Verb::Healthcheck(args) => commands::healthcheck::run(args, out).await,

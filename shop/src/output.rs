@@ -13,6 +13,9 @@ use serde::Serialize;
 
 use crate::cli::{Format, Global};
 
+/// To the upper left corner, and nothing below it.
+const CLEAR: &str = "\u{1b}[H\u{1b}[J";
+
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -56,6 +59,7 @@ pub enum Tone {
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
     format: Format,
+    terminal: bool,
     colors: bool,
     progress: bool,
     assume_yes: bool,
@@ -68,10 +72,18 @@ impl Output {
         let stdout = std::io::stdout().is_terminal();
         Self {
             format: global.output,
+            terminal: stdout,
             colors: has_colors(stdout, global.output, no_color().as_deref()),
             progress: std::io::stderr().is_terminal(),
             assume_yes: global.yes,
         }
+    }
+
+    /// For people, without a terminal.
+    #[cfg(test)]
+    pub(crate) fn plain() -> Self {
+        let (terminal, colors, progress, assume_yes) = (false, false, false, false);
+        Self { format: Format::Table, terminal, colors, progress, assume_yes }
     }
 
     /// Whether the answer is for machines.
@@ -106,6 +118,28 @@ impl Output {
             self.line(table().trim_end());
         }
         Ok(())
+    }
+
+    /// Writes an answer that is given again and again: over the one before for people at a terminal,
+    /// after it elsewhere, a line each for machines.
+    ///
+    /// # Errors
+    /// When the value cannot be written as JSON, or the reader went away.
+    pub fn again<T: Serialize + ?Sized>(
+        &self,
+        value: &T,
+        table: impl FnOnce() -> String,
+    ) -> std::io::Result<()> {
+        let text = if self.is_json() {
+            serde_json::to_string(value)? + "\n"
+        } else if self.terminal {
+            format!("{CLEAR}{}\n", table().trim_end())
+        } else {
+            format!("{}\n\n", table().trim_end())
+        };
+        let mut stdout = std::io::stdout();
+        stdout.write_all(text.as_bytes())?;
+        stdout.flush()
     }
 
     /// Writes a remark to stderr, whoever reads: a warning, or what is being waited for.
@@ -230,8 +264,7 @@ mod tests {
 
     #[test]
     fn paint_without_colours_leaves_the_text_alone() {
-        let plain =
-            Output { format: Format::Table, colors: false, progress: false, assume_yes: false };
+        let plain = Output::plain();
         assert_eq!(plain.paint(Tone::Bad, "7"), "7");
         let colored = Output { colors: true, ..plain };
         assert_eq!(colored.paint(Tone::Bad, "7"), "\u{1b}[31m7\u{1b}[0m");

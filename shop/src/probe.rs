@@ -1,10 +1,22 @@
 //! Short HTTP questions to what runs on this machine.
 
+use std::error::Error;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use reqwest::{Client, StatusCode, redirect};
 use serde_json::Value;
+
+/// What something says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    /// It can work.
+    Ready,
+    /// It cannot, and why, as far as it says.
+    NotReady(String),
+    /// It does not answer, and what came instead.
+    Away(String),
+}
 
 /// Asks whether something is ready.
 #[derive(Debug, Clone)]
@@ -22,6 +34,8 @@ impl Probe {
             .timeout(timeout)
             .connect_timeout(timeout)
             .no_proxy()
+            // A server may close what is idle just when it is asked again, and would seem to be away.
+            .pool_max_idle_per_host(0)
             .redirect(redirect::Policy::none())
             .build()?;
         Ok(Self { client })
@@ -32,13 +46,30 @@ impl Probe {
     /// # Errors
     /// Why not, in words: with the reason of each dependency where the answer names them.
     pub(crate) async fn ready(&self, url: &str) -> Result<(), String> {
-        let answer = self.client.get(url).send().await.map_err(|error| in_short(&error))?;
+        match self.readiness(url).await {
+            Readiness::Ready => Ok(()),
+            Readiness::NotReady(why) | Readiness::Away(why) => Err(why),
+        }
+    }
+
+    /// What `url` answers of itself.
+    pub(crate) async fn readiness(&self, url: &str) -> Readiness {
+        let answer = match self.client.get(url).send().await {
+            Ok(answer) => answer,
+            Err(error) => return Readiness::Away(in_short(&error)),
+        };
         let status = answer.status();
         if status.is_success() {
-            return Ok(());
+            return Readiness::Ready;
         }
         let reasons = answer.json().await.map(|body| reasons(&body)).unwrap_or_default();
-        Err(if reasons.is_empty() { format!("answers {status}") } else { reasons })
+        Readiness::NotReady(if reasons.is_empty() { format!("answers {status}") } else { reasons })
+    }
+
+    /// The body of `GET url`, when it answers with success.
+    pub(crate) async fn text(&self, url: &str) -> Option<String> {
+        let answer = self.client.get(url).send().await.ok()?;
+        answer.error_for_status().ok()?.text().await.ok()
     }
 
     /// The status of `GET url`.
@@ -63,14 +94,18 @@ impl Probe {
     }
 }
 
-/// The client's own text repeats the address in every line.
+/// The client's own text repeats the address in every line; the reason is at the bottom of it.
 fn in_short(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         "no answer in time".to_owned()
     } else if error.is_connect() {
-        "not listening yet".to_owned()
+        "not listening".to_owned()
     } else {
-        error.to_string()
+        let mut cause: &dyn Error = error;
+        while let Some(deeper) = cause.source() {
+            cause = deeper;
+        }
+        cause.to_string()
     }
 }
 

@@ -56,6 +56,7 @@ fn help_lists_every_command_and_ends_with_examples() {
         "doctor",
         "place",
         "load",
+        "status",
         "verify",
         "trace",
         "healthcheck",

@@ -64,6 +64,53 @@ async fn kill_each_once(world: &World) {
     orders.close().await.unwrap();
 }
 
+/// `shop status --watch` beside `work`: its answers, a second apart.
+async fn watched(world: &World, work: impl Future<Output = ()>) -> Vec<Value> {
+    let status = world.shop(&["status", "--watch", "--interval", "1", "-o", "json"]);
+    let mut status = tokio::process::Command::from(status);
+    let status = status.stdout(Stdio::piped()).stderr(Stdio::inherit()).kill_on_drop(true);
+    let status = status.spawn().unwrap();
+    let pid = status.id().unwrap();
+    let stop = async {
+        work.await;
+        process::interrupt(pid).unwrap();
+    };
+    let (output, ()) = tokio::join!(status.wait_with_output(), stop);
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let lines = output.stdout.split_inclusive(|byte| *byte == b'\n');
+    lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
+}
+
+/// What was seen under load: every service at work, with all that is known of it.
+fn saw_all_at_work(seen: &[Value]) {
+    for (at, (name, ..)) in VICTIMS[..5].iter().enumerate() {
+        let rows = seen.iter().map(|report| &report["services"][at]);
+        let most = |field: &str| {
+            rows.clone().filter_map(|row| row[field].as_f64()).fold(f64::NAN, f64::max)
+        };
+        assert_eq!(seen[0]["services"][at]["service"], *name);
+        assert!(most("handled_per_second") > 1.0, "{name}: {seen:#?}");
+        assert!(most("p95_ms") > 0.0, "{name}: {seen:#?}");
+        assert!(most("consumers") >= 1.0, "{name}: {seen:#?}");
+    }
+}
+
+/// A shop at rest: all ready, nothing left to do.
+async fn is_at_rest(world: &World) {
+    // The broker's figures and those of the outbox come late.
+    eventually(SOON, || async {
+        let (code, status) = answer(world.shop(&["status", "--interval", "100ms"]));
+        let none = ["outbox_pending", "queue_ready", "retry", "dead_letter_queue", "dead_letters"];
+        let rests = |row: &Value| {
+            row["state"] == "ready" && row["consumers"] == 1 && none.iter().all(|it| row[it] == 0)
+        };
+        let rests = status["services"].as_array().is_some_and(|rows| rows.iter().all(rests));
+        if code == 0 && rests { Ok(()) } else { Err(format!("{code}: {status:#}")) }
+    })
+    .await;
+}
+
 /// A load during which everything is killed, to the end of its last order.
 async fn load_and_kill(world: &World) {
     let (limit, mix) = (ORDERS.to_string(), "pm_ok:8,pm_declined:1,pm_flaky:1");
@@ -155,8 +202,9 @@ async fn a_shop_whose_every_process_is_killed_under_load_loses_and_repeats_nothi
     let (code, first) = answer(world.shop(&["place", "DEMO-1", "--watch"]));
     assert_eq!((code, &first["status"]), (0, &json!("confirmed")), "{first:#}");
 
-    load_and_kill(&world).await;
+    saw_all_at_work(&watched(&world, load_and_kill(&world)).await);
     is_consistent(&world);
+    is_at_rest(&world).await;
 
     let place = ["place", "DEMO-1:2", "--watch", "--email", "whole@example.com"];
     let (code, order) = answer(world.shop(&place));

@@ -12,5 +12,6 @@ pub mod migrate;
 pub mod place;
 pub mod reset;
 pub mod sink;
+pub mod status;
 pub mod trace;
 pub mod verify;

@@ -11,6 +11,8 @@ use serde::de::DeserializeOwned;
 use super::world::Service;
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// What is read of a queue; all there is to say of one takes kilobytes.
+const COLUMNS: &str = "name,messages,messages_ready,messages_unacknowledged,consumers";
 
 /// A virtual host of RabbitMQ, seen through the management API. Its figures are a few seconds old.
 #[derive(Debug, Clone)]
@@ -21,10 +23,31 @@ pub struct Broker {
     vhost: String,
 }
 
-/// Messages in queues, those that a consumer holds included.
+/// What a queue holds, and how many take from it. The broker leaves figures out for a moment after
+/// the queue was declared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(crate) struct Depth {
+    /// All messages, those that a consumer holds included.
+    pub(crate) messages: u64,
+    /// Messages that wait for a consumer.
+    #[serde(rename = "messages_ready")]
+    pub(crate) ready: u64,
+    /// Messages that a consumer holds.
+    #[serde(rename = "messages_unacknowledged")]
+    pub(crate) unacked: u64,
+    /// Those who take from it.
+    pub(crate) consumers: u64,
+}
+
+/// The queues of a virtual host by their names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Depths(BTreeMap<String, Depth>);
+
+/// What the queues hold, and what was lost before it came to one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Queues {
-    messages: BTreeMap<String, u64>,
+    depths: Depths,
     /// Messages that no queue wanted and nobody was told of.
     pub(crate) dropped: u64,
 }
@@ -32,9 +55,8 @@ pub(crate) struct Queues {
 #[derive(Deserialize)]
 struct Queue {
     name: String,
-    /// Absent for a moment after the queue was declared.
-    #[serde(default)]
-    messages: u64,
+    #[serde(flatten)]
+    depth: Depth,
 }
 
 #[derive(Deserialize)]
@@ -69,13 +91,16 @@ impl Broker {
 
     /// What the queues hold now, as far as the management API knows.
     pub(crate) async fn queues(&self) -> anyhow::Result<Queues> {
-        let vhost = escaped(&self.vhost);
-        let queues: Vec<Queue> = self.get(&format!("/api/queues/{vhost}")).await?;
-        let host: Vhost = self.get(&format!("/api/vhosts/{vhost}")).await?;
-        Ok(Queues {
-            messages: queues.into_iter().map(|queue| (queue.name, queue.messages)).collect(),
-            dropped: host.message_stats.drop_unroutable,
-        })
+        let depths = self.depths().await?;
+        let host: Vhost = self.get(&format!("/api/vhosts/{}", escaped(&self.vhost))).await?;
+        Ok(Queues { depths, dropped: host.message_stats.drop_unroutable })
+    }
+
+    /// Every queue, as far as the management API knows.
+    pub(crate) async fn depths(&self) -> anyhow::Result<Depths> {
+        let path = format!("/api/queues/{}?columns={COLUMNS}", escaped(&self.vhost));
+        let queues: Vec<Queue> = self.get(&path).await?;
+        Ok(Depths(queues.into_iter().map(|queue| (queue.name, queue.depth)).collect()))
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
@@ -85,30 +110,48 @@ impl Broker {
         let asked = || format!("the broker's management API at {} does not answer", self.base);
         let answer = request.send().await.with_context(asked)?;
         let status = answer.status();
-        ensure!(status.is_success(), "the broker's management API answers {status} to {path}");
+        let asked_for = path.split('?').next().unwrap_or(path);
+        ensure!(status.is_success(), "the broker's management API answers {status} to {asked_for}");
         let body = answer.bytes().await.with_context(asked)?;
         serde_json::from_slice(&body).with_context(|| format!("what the broker answers to {path}"))
+    }
+}
+
+impl Depths {
+    /// The queue that a service takes its messages from, if there is one.
+    pub(crate) fn work(&self, service: &str) -> Option<Depth> {
+        self.0.get(&format!("{service}.in")).copied()
+    }
+
+    /// Messages on the rungs of a service's retry ladder, those of earlier versions included.
+    pub(crate) fn retry(&self, service: &str) -> u64 {
+        let rung = format!("{service}.retry.");
+        let rungs = self.0.iter().filter(|(name, _)| name.starts_with(&rung));
+        rungs.map(|(_, depth)| depth.messages).sum()
+    }
+
+    /// Messages on their way from a service's dead-letter queue into its table.
+    pub(crate) fn dead(&self, service: &str) -> Option<u64> {
+        self.0.get(&format!("{service}.dlq")).map(|depth| depth.messages)
     }
 }
 
 impl Queues {
     /// Messages that wait for a service: in its queue, and on the rungs of its retry ladder.
     pub(crate) fn waiting(&self, service: Service) -> u64 {
-        let work = format!("{service}.in");
-        let retry = format!("{service}.retry.");
-        let wait = |name: &str| name == work || name.starts_with(&retry);
-        self.messages.iter().filter(|(name, _)| wait(name)).map(|(_, count)| count).sum()
+        let work = self.depths.work(service.name()).unwrap_or_default();
+        work.messages + self.depths.retry(service.name())
     }
 
     /// Messages on their way from a service's dead-letter queue into its table.
     pub(crate) fn parked(&self, service: Service) -> u64 {
-        self.messages.get(&format!("{service}.dlq")).copied().unwrap_or_default()
+        self.depths.dead(service.name()).unwrap_or_default()
     }
 
     /// A queue that holds something, with how much.
     pub(crate) fn first_busy(&self) -> Option<(&str, u64)> {
-        let busy = self.messages.iter().find(|(_, count)| **count > 0);
-        busy.map(|(name, count)| (name.as_str(), *count))
+        let busy = self.depths.0.iter().find(|(_, depth)| depth.messages > 0);
+        busy.map(|(name, depth)| (name.as_str(), depth.messages))
     }
 }
 
@@ -139,11 +182,22 @@ mod tests {
             ("order.dlq", 5),
             ("order.input", 100),
         ];
-        let messages = queues.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
-        let queues = Queues { messages, dropped: 0 };
+        let holding = |messages| Depth { messages, ..Depth::default() };
+        let depths = queues.into_iter().map(|(name, count)| (name.to_owned(), holding(count)));
+        let queues = Queues { depths: Depths(depths.collect()), dropped: 0 };
         assert_eq!((queues.waiting(Service::Order), queues.parked(Service::Order)), (9, 5));
         assert_eq!((queues.waiting(Service::Email), queues.parked(Service::Email)), (0, 0));
         assert_eq!(queues.first_busy(), Some(("order.dlq", 5)));
+    }
+
+    #[test]
+    fn a_queue_that_was_declared_a_moment_ago_is_empty() {
+        let text = r#"[{"name": "order.in"}, {"name": "email.in", "messages": 3,
+            "messages_ready": 1, "messages_unacknowledged": 2, "consumers": 4}]"#;
+        let read: Vec<Queue> = serde_json::from_str(text).unwrap();
+        let depths: Vec<Depth> = read.into_iter().map(|queue| queue.depth).collect();
+        let full = Depth { messages: 3, ready: 1, unacked: 2, consumers: 4 };
+        assert_eq!(depths, [Depth::default(), full]);
     }
 
     #[test]

@@ -31,6 +31,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 pub use broker::Broker;
+pub(crate) use broker::Depths;
 pub use findings::{Coverage, Findings};
 pub use ledger::{Account, Gateway, Ledger};
 pub use settle::settle;
