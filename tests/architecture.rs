@@ -20,6 +20,7 @@ fn allowed(package: &str) -> Option<BTreeSet<&'static str>> {
         "envelope" | "chassis" | "sandbox" => of(&[]),
         "contracts" | "messaging" => of(&["envelope"]),
         "host" => of(&["chassis", "envelope", "messaging"]),
+        "feed" => of(&["messaging"]),
         "testkit" => of(&["envelope", "sandbox"]),
         "shop" => of(&[
             "audit",
@@ -27,6 +28,7 @@ fn allowed(package: &str) -> Option<BTreeSet<&'static str>> {
             "contracts",
             "email",
             "envelope",
+            "host",
             "inventory",
             "messaging",
             "order",
@@ -35,7 +37,7 @@ fn allowed(package: &str) -> Option<BTreeSet<&'static str>> {
         ]),
         "tests" => of(&[]),
         service if SERVICES.contains(&service) => {
-            of(&["chassis", "contracts", "envelope", "host", "messaging"])
+            of(&["chassis", "contracts", "envelope", "feed", "host", "messaging"])
         }
         _ => None,
     }
@@ -97,7 +99,7 @@ fn only_the_transport_knows_the_broker_client() {
 
 const ROOMS: [&str; 4] = ["domain", "application", "infrastructure", "presentation"];
 /// Our crates that a service is built on.
-const CRATES: [&str; 5] = ["chassis", "contracts", "envelope", "host", "messaging"];
+const CRATES: [&str; 6] = ["chassis", "contracts", "envelope", "feed", "host", "messaging"];
 
 /// Within a service: which other rooms and which of our crates each room may name. What is in no room,
 /// such as `lib.rs`, may name all.
@@ -105,8 +107,10 @@ fn may_name(room: &str) -> &'static [&'static str] {
     match room {
         "domain" => &[],
         "application" => &["domain", "envelope"],
-        "infrastructure" => &["application", "domain", "contracts", "envelope", "messaging"],
-        _ => &["application", "domain", "chassis", "contracts", "envelope", "messaging"],
+        "infrastructure" => {
+            &["application", "domain", "contracts", "envelope", "feed", "messaging"]
+        }
+        _ => &["application", "domain", "chassis", "contracts", "envelope", "feed", "messaging"],
     }
 }
 

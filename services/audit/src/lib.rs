@@ -13,7 +13,9 @@ use std::process::ExitCode;
 
 use chassis::config::Source;
 use chassis::http::Api;
+use feed::{Feed, Follower};
 use host::Host;
+use messaging::step::Signal;
 use messaging::{Pool, Tx};
 use sqlx::PgPool;
 
@@ -21,6 +23,7 @@ use application::ports::StoreError;
 use application::verify_chain::ChainReport;
 use config::Config;
 use infrastructure::{Queries, Store, StoredChain};
+use presentation::feed::render;
 use presentation::{http, messages};
 
 /// The service's name: in its queue, its database, its events' source.
@@ -37,12 +40,16 @@ pub struct App {
     pub pool: Pool,
     /// Reads.
     pub queries: Queries,
+    /// Who is told of new entries.
+    pub feed: Feed<Queries>,
 }
 
 impl App {
     /// The service on `pool`.
     pub fn new(pool: Pool) -> Self {
-        Self { queries: Queries::new(pool.clone()), pool }
+        let queries = Queries::new(pool.clone());
+        let feed = Feed::new(queries.clone(), render, pool.clone(), Queries::CHANNEL);
+        Self { pool, queries, feed }
     }
 }
 
@@ -53,7 +60,7 @@ pub fn store(tx: &mut Tx) -> Store<'_> {
 
 /// The short types that the service's queue is bound to.
 pub fn bindings() -> Vec<String> {
-    messages::handlers().bindings()
+    messages::handlers(&Signal::new()).bindings()
 }
 
 /// Checks the log in a database from its first entry to its last; see
@@ -78,6 +85,10 @@ pub async fn run(source: Source) -> ExitCode {
 
 async fn serve(Config { service }: Config) -> anyhow::Result<ExitCode> {
     let host = Host::open(NAME, service)?;
-    let api = api().with_state(App::new(host.pool().clone()));
-    host.handlers(messages::handlers()).serve(api).await
+    let app = App::new(host.pool().clone());
+    let api = api().with_state(app.clone());
+    host.handlers(messages::handlers(app.feed.changed()))
+        .task("feed", |stop| Follower::new(app.feed).run(stop))
+        .serve(api)
+        .await
 }

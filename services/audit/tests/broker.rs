@@ -5,16 +5,22 @@ mod common;
 
 use std::time::Duration;
 
+use audit::App;
 use audit::presentation::messages;
-use common::Archive;
+use axum::body::Body;
+use common::{Archive, replica};
 use envelope::signature::{KeyDocument, KeyRing, Signed, Signer};
 use envelope::{Clock, Envelope, Event, Identity, Subject};
+use feed::Follower;
+use http_body_util::BodyExt as _;
 use messaging::transport::rabbitmq::RabbitMq;
 use messaging::{Cause, Handlers, Messaging, Pool, Tx};
 use opentelemetry::Context;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use testkit::{Database, Vhost, eventually};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -53,7 +59,8 @@ impl World {
         let keys = KeyDocument { keys: vec![signer.public_for(&identity)] };
         let mystery = Pool::new(database.pool(), identity, signer, Clock::system());
         let (stop, mut running) = (CancellationToken::new(), JoinSet::new());
-        for (pool, handlers) in [(&here.pool, messages::handlers()), (&mystery, Handlers::new())] {
+        let recording = messages::handlers(here.app.feed.changed());
+        for (pool, handlers) in [(&here.pool, recording), (&mystery, Handlers::new())] {
             let broker = RabbitMq::new(vhost.amqp_url(), "test", "shop");
             let kit = Messaging::new(pool.clone(), broker, KeyRing::new(&keys).unwrap(), handlers);
             kit.provision().await.unwrap();
@@ -150,4 +157,56 @@ async fn an_event_that_the_inbox_has_forgotten_is_not_recorded_twice() {
 #[test]
 fn the_queue_is_bound_to_everything() {
     assert_eq!(audit::bindings(), ["#"]);
+}
+
+/// The ids of a stream's next events.
+async fn next_ids(stream: &mut Body, count: usize) -> Vec<i64> {
+    let mut ids = Vec::new();
+    while ids.len() < count {
+        let frame = timeout(SOON, stream.frame()).await.unwrap().unwrap().unwrap();
+        let text = String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap();
+        let [event, id, data] = text.trim_end().lines().collect::<Vec<_>>()[..] else {
+            assert_eq!(text, ":\n\n");
+            continue;
+        };
+        assert_eq!(event, "event: recorded");
+        ids.push(id.strip_prefix("id: ").unwrap().parse().unwrap());
+        let data: Value = serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
+        assert_eq!(
+            (&data["seq"], &data["type"]),
+            (&json!(ids.last()), &json!("shop.mystery.happened.v7"))
+        );
+        assert!(data["published_at"].is_string(), "the relay says when: {data}");
+    }
+    ids
+}
+
+#[tokio::test]
+async fn a_stream_tells_what_was_and_what_comes_on_every_replica() {
+    let mut world = World::start().await;
+    // A process that records nothing itself.
+    let other = App::new(replica(world.here.database.pool()));
+    for app in [world.here.app.clone(), other.clone()] {
+        let running = Follower::new(app.feed).run(world.stop.clone());
+        world.running.spawn(async move {
+            running.await;
+            Ok(())
+        });
+    }
+    let chain = world.mystery.new_id();
+    world.publish(chain, 40).await;
+    world.wait_for(40).await;
+    let mut streams = Vec::new();
+    for (app, last_id) in [(&world.here.app, None), (&other, Some("30")), (&other, Some("99"))] {
+        eventually(SOON, || async { common::stream(app, None).await.is_some() }).await;
+        streams.push(common::stream(app, last_id).await.unwrap());
+    }
+    for (stream, first) in streams.iter_mut().zip([1, 31, 1]) {
+        assert!(next_ids(stream, 41 - first).await.into_iter().eq(first as i64..=40));
+    }
+    world.publish(world.mystery.new_id(), 5).await;
+    for stream in &mut streams {
+        assert_eq!(next_ids(stream, 5).await, [41, 42, 43, 44, 45]);
+    }
+    world.end().await;
 }

@@ -4,6 +4,7 @@
 mod common;
 
 use audit::domain::chain::Entry;
+use chrono::TimeDelta;
 use common::{Archive, at, event};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -62,8 +63,51 @@ async fn a_timeline_tells_what_followed_from_what() {
         "causationid": Uuid::from_u64_pair(1, 1),
         "occurred_at": "2023-11-14T22:13:20.000000Z",
         "received_at": "2023-11-14T22:13:22.000000Z",
+        "published_at": null,
+        "handled": [
+            {"consumer": "audit", "at": "2023-11-14T22:13:22.000000Z"},
+            {"consumer": "payment", "at": "2023-11-14T22:13:23.000000Z"},
+        ],
     });
     assert_eq!(answer.body["events"][1], second);
+}
+
+#[tokio::test]
+async fn a_timeline_tells_how_long_each_step_took() {
+    let here = Archive::open().await;
+    let (subject, ms) = (format!("order/{ORDER}"), TimeDelta::milliseconds);
+    let of_order = Entry { correlation_id: ORDER, ..event(1) };
+    let placed = Entry {
+        subject: &subject,
+        published_at: Some(at(1) + ms(3)),
+        received_at: at(1) + ms(5),
+        ..of_order
+    };
+    let answer = |n, source: &'static str, at| Entry {
+        event_id: Uuid::from_u64_pair(1, n),
+        source,
+        causation_id: Some(Uuid::from_u64_pair(1, 1)),
+        occurred_at: at,
+        aggversion: n as i32,
+        ..of_order
+    };
+    // A clock that is slow, and a service that answers twice.
+    let early = answer(2, "urn:shop:test:email", at(0));
+    let late = answer(3, "urn:shop:test:inventory", at(1) + ms(9));
+    let later = answer(4, "urn:shop:test:inventory", at(2));
+    for entry in [placed, early, later, late] {
+        assert!(here.record(&entry).await);
+    }
+    let body = here.get(&format!("/orders/{ORDER}/timeline")).await.body;
+    let first = &body["events"][0];
+    assert_eq!(first["outbox_ms"], 3.0);
+    assert_eq!(first["published_at"], "2023-11-14T22:13:21.003000Z");
+    let handled = json!([
+        {"consumer": "email", "at": "2023-11-14T22:13:20.000000Z", "dwell_ms": 0.0},
+        {"consumer": "audit", "at": "2023-11-14T22:13:21.005000Z", "dwell_ms": 2.0},
+        {"consumer": "inventory", "at": "2023-11-14T22:13:21.009000Z", "dwell_ms": 6.0},
+    ]);
+    assert_eq!(first["handled"], handled);
 }
 
 #[tokio::test]

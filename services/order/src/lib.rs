@@ -14,14 +14,15 @@ use std::process::ExitCode;
 use chassis::config::Source;
 use chassis::http::Api;
 use chrono::TimeDelta;
+use feed::{Feed, Follower};
 use host::Host;
 use messaging::step::Signal;
 use messaging::{Pool, Tx};
 
 use config::Config;
-use infrastructure::{Bell, Queries, Store};
+use infrastructure::{OrderChanges, Queries, Store};
 use presentation::deadlines::Deadlines;
-use presentation::feed::{Feed, Follower};
+use presentation::feed::render;
 use presentation::{http, messages};
 
 /// The service's name: in its queue, its database, its events' source.
@@ -40,17 +41,16 @@ pub struct App {
     pub queries: Queries,
     /// How long an order may be pending.
     pub order_deadline: TimeDelta,
-    /// Who is told of changes here.
-    pub feed: Feed,
-    /// How other replicas are told of them.
-    pub bell: Bell,
+    /// Who is told of changes.
+    pub feed: Feed<OrderChanges>,
 }
 
 impl App {
     /// The service on `pool`.
     pub fn new(pool: Pool, order_deadline: TimeDelta) -> Self {
-        let (queries, bell) = (Queries::new(pool.clone()), Bell::new(pool.clone()));
-        Self { pool, queries, order_deadline, feed: Feed::default(), bell }
+        let changes = OrderChanges::new(pool.clone());
+        let feed = Feed::new(changes, render, pool.clone(), OrderChanges::CHANNEL);
+        Self { queries: Queries::new(pool.clone()), pool, order_deadline, feed }
     }
 }
 
@@ -80,7 +80,7 @@ async fn serve(Config { service, order_deadline }: Config) -> anyhow::Result<Exi
     let (api, deadlines) = (api().with_state(app.clone()), Deadlines::new(app.clone()));
     host.handlers(messages::handlers(app.feed.changed()))
         .task("deadlines", |stop| deadlines.run(stop))
-        .task("feed", |stop| Follower::new(app).run(stop))
+        .task("feed", |stop| Follower::new(app.feed).run(stop))
         .serve(api)
         .await
 }

@@ -205,12 +205,12 @@ async fn a_replica_is_woken_by_what_another_has_numbered() {
     let shop = Shop::open().await;
     let other = process(shop.database.pool(), Clock::system());
     let woken = Signal::new();
-    let hear = shop.app.bell.hear(&woken);
+    let hear = shop.app.feed.bell().hear(&woken);
     let ring = async {
         // It looks once when it begins to listen.
         woken.wait().await;
-        shop.app.bell.ring().await.unwrap();
-        other.bell.ring().await.unwrap();
+        shop.app.feed.bell().ring().await.unwrap();
+        other.feed.bell().ring().await.unwrap();
         woken.wait().await;
     };
     let both = async {

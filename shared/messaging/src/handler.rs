@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use envelope::{Envelope, Event};
 
 use crate::tx::{Tx, TxError};
@@ -35,6 +36,9 @@ pub struct Message {
     pub signature: [u8; 64],
     /// The key that vouched for it.
     pub key_id: String,
+    /// When its publisher handed it to the broker, by that process's clock. Nobody signs for it: good
+    /// for figures, nothing more.
+    pub published_at: Option<DateTime<Utc>>,
 }
 
 /// A failed handling. The variant is the decision, the source is for the log.

@@ -5,7 +5,7 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Datelike as _, TimeDelta, Utc};
 use envelope::signature::{KeyRing, Refusal, SUITE, Signed, signature_from_text};
 use envelope::{CONTENT_TYPE, DecodeError, Envelope, Identity, MAX_BODY};
 use sha2::{Digest, Sha256};
@@ -147,8 +147,16 @@ impl Intake {
         };
         let body = delivery.body.clone();
         let body_sha256 = Sha256::digest(&body).into();
-        let message =
-            Arc::new(Message { envelope, short_type, body, body_sha256, signature, key_id });
+        let published_at = published_at(delivery, self.identity.namespace());
+        let message = Arc::new(Message {
+            envelope,
+            short_type,
+            body,
+            body_sha256,
+            signature,
+            key_id,
+            published_at,
+        });
         // Reading is the event type's own code, and it may panic.
         let read = std::panic::catch_unwind(AssertUnwindSafe(|| handler.prepare(message.clone())));
         let prepared = match read {
@@ -177,6 +185,13 @@ impl Intake {
 }
 
 /// What stands outside for routing and people must not tell another story than what was signed.
+/// None where it is absent, or no time that a database has.
+fn published_at(delivery: &Delivery, namespace: &str) -> Option<DateTime<Utc>> {
+    let text = delivery.headers.get(&format!("x-{namespace}-published"))?;
+    let at = DateTime::parse_from_rfc3339(text).ok()?.to_utc();
+    (0..=9_999).contains(&at.year()).then_some(at)
+}
+
 fn check_mirrors(delivery: &Delivery, envelope: &Envelope) -> Result<(), Fault> {
     let id = envelope.id.to_string();
     let header = |name: &str| delivery.headers.get(name).map(String::as_str);

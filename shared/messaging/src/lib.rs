@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod answers;
+mod bell;
 mod cause;
 mod chunk;
 mod consumer;
@@ -30,6 +31,7 @@ pub mod transport;
 mod tx;
 mod vitals;
 
+pub use bell::Bell;
 pub use cause::Cause;
 pub use consumer::{Consumer, ConsumerSettings};
 pub use dead_letter::Parker;

@@ -172,6 +172,7 @@ impl Relay {
                 traceparent: row.traceparent.as_deref(),
                 tracestate: row.tracestate.as_deref(),
                 created_at: row.created_at,
+                published_at: now,
             })
             .collect();
         let fates = publisher.publish(&batch).await;

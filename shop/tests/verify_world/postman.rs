@@ -94,6 +94,7 @@ impl Shop {
             body: &letter.body,
             signature: &letter.signature,
             key_id: &letter.key_id,
+            published_at: None,
         };
         assert!(record_event(&mut audit::store(&mut tx), &entry).await.unwrap());
         tx.commit().await.unwrap();

@@ -66,6 +66,7 @@ fn follow(head: &mut Head, stored: &StoredEntry) -> Result<(), Break> {
         body: &stored.body,
         signature: &stored.signature,
         key_id: &stored.key_id,
+        published_at: None,
     };
     head.follow(&link, &entry)
 }

@@ -18,6 +18,7 @@ pub struct EventView {
     pub traceparent: Option<String>,
     pub occurred_at: DateTime<Utc>,
     pub received_at: DateTime<Utc>,
+    pub published_at: Option<DateTime<Utc>>,
 }
 
 /// Which entries are asked for; what is absent does not matter.

@@ -31,7 +31,7 @@ const FORMAT: &str = "tidings-audit-1";
 /// A SHA-256 digest.
 pub type Hash = [u8; 32];
 
-/// What is kept of an event. All of it is covered by the entry's hash.
+/// What is kept of an event. All of it but `published_at` is covered by the entry's hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry<'a> {
     /// The event.
@@ -54,6 +54,8 @@ pub struct Entry<'a> {
     pub occurred_at: DateTime<Utc>,
     /// When it came here, likewise.
     pub received_at: DateTime<Utc>,
+    /// When it was handed to the broker, where that is known. Nobody signs for it.
+    pub published_at: Option<DateTime<Utc>>,
     /// The exact bytes that were signed.
     pub body: &'a [u8],
     /// Ed25519, 64 bytes.
@@ -191,6 +193,7 @@ mod tests {
         body: b"{}",
         signature: &[7; 64],
         key_id: "order-1",
+        published_at: None,
     };
 
     /// Written out by hand from the table above, byte by byte.

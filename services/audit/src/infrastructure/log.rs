@@ -18,8 +18,9 @@ impl Log for Store<'_> {
             "with appended as (
                 insert into entries (seq, event_id, source, type, subject, aggversion,
                     correlation_id, causation_id, traceparent, occurred_at, received_at, body,
-                    signature, key_id, prev_hash, hash)
-                values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+                    signature, key_id, prev_hash, hash, published_at)
+                values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
+                    $17)
                 on conflict (source, event_id) do nothing
                 returning seq, hash
             )
@@ -40,6 +41,7 @@ impl Log for Store<'_> {
             entry.key_id,
             link.prev_hash.as_slice(),
             link.hash.as_slice(),
+            entry.published_at,
         )
         .execute(self.0.conn())
         .await?;

@@ -1,6 +1,7 @@
 //! All SQL of the service.
 
 mod chain;
+mod feed;
 mod log;
 mod queries;
 

@@ -27,7 +27,7 @@ impl Queries {
         sqlx::query_as!(
             EventView,
             "select seq, event_id, source, type as event_type, subject, aggversion, correlation_id,
-                causation_id, traceparent, occurred_at, received_at
+                causation_id, traceparent, occurred_at, received_at, published_at
             from entries where correlation_id = $1 order by seq limit $2",
             correlation_id,
             MOST_IN_A_CHAIN,
@@ -65,7 +65,7 @@ impl Queries {
         sqlx::query_as!(
             EventView,
             "select seq, event_id, source, type as event_type, subject, aggversion, correlation_id,
-                causation_id, traceparent, occurred_at, received_at
+                causation_id, traceparent, occurred_at, received_at, published_at
             from entries
             where received_at >= $1 and (received_at, seq) < ($2, $3)
                 and ($4::text is null or source = $4)
@@ -92,7 +92,7 @@ impl Queries {
         sqlx::query_as!(
             EventView,
             "select seq, event_id, source, type as event_type, subject, aggversion, correlation_id,
-                causation_id, traceparent, occurred_at, received_at
+                causation_id, traceparent, occurred_at, received_at, published_at
             from entries
             where type = $6 and received_at >= $1 and (received_at, seq) < ($2, $3)
                 and ($4::text is null or source = $4)
@@ -106,5 +106,30 @@ impl Queries {
         )
         .fetch_all(self.0.pg())
         .await
+    }
+
+    /// At most `limit` entries after the one with number `after`, in the order of the log.
+    ///
+    /// # Errors
+    /// The database's own.
+    pub async fn after(&self, after: i64, limit: i64) -> Result<Vec<EventView>, sqlx::Error> {
+        sqlx::query_as!(
+            EventView,
+            "select seq, event_id, source, type as event_type, subject, aggversion, correlation_id,
+                causation_id, traceparent, occurred_at, received_at, published_at
+            from entries where seq > $1 order by seq limit $2",
+            after,
+            limit,
+        )
+        .fetch_all(self.0.pg())
+        .await
+    }
+
+    /// The number of the last entry; 0 when there is none.
+    ///
+    /// # Errors
+    /// The database's own.
+    pub async fn last(&self) -> Result<i64, sqlx::Error> {
+        sqlx::query_scalar!("select seq from chain_head").fetch_one(self.0.pg()).await
     }
 }

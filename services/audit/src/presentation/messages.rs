@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use chrono::SubsecRound as _;
+use messaging::step::Signal;
 use messaging::{AnyHandler, HandlerError, HandlerResult, Handlers, Message, Tx};
 
 use crate::application::ports::StoreError;
@@ -14,12 +15,15 @@ use crate::store;
 const LONGEST_TRACEPARENT: usize = 128;
 
 /// What audit listens to.
-pub fn handlers() -> Handlers {
-    Handlers::new().on_any(Recording)
+pub fn handlers(recorded: &Signal) -> Handlers {
+    Handlers::new().on_any(Recording { recorded: recorded.clone() })
 }
 
 /// Records events.
-struct Recording;
+struct Recording {
+    /// Given when there is something new in the log.
+    recorded: Signal,
+}
 
 impl AnyHandler for Recording {
     async fn handle(&self, tx: &mut Tx, message: Arc<Message>) -> HandlerResult {
@@ -37,11 +41,14 @@ impl AnyHandler for Recording {
             // As finely as Postgres stores it, so that what is hashed can be hashed again.
             occurred_at: envelope.time.trunc_subsecs(6),
             received_at: tx.now(),
+            published_at: message.published_at,
             body: &message.body,
             signature: &message.signature,
             key_id: &message.key_id,
         };
-        record_event(&mut store(tx), &entry).await?;
+        if record_event(&mut store(tx), &entry).await? {
+            tx.after_commit(&self.recorded);
+        }
         Ok(())
     }
 }

@@ -22,6 +22,7 @@ use uuid::Uuid;
 pub struct Archive {
     pub database: Database,
     pub pool: Pool,
+    pub app: App,
     router: axum::Router,
 }
 
@@ -49,6 +50,7 @@ pub fn event(n: u64) -> Entry<'static> {
         traceparent: None,
         occurred_at: at(n),
         received_at: at(n),
+        published_at: None,
         body: b"{}",
         signature: &[7; 64],
         key_id: "order-1",
@@ -72,8 +74,9 @@ impl Archive {
     pub async fn open() -> Self {
         let database = Database::new("audit").await;
         let pool = replica(database.pool());
-        let router = api().with_state(App::new(pool.clone())).into_router();
-        Self { database, pool, router }
+        let app = App::new(pool.clone());
+        let router = api().with_state(app.clone()).into_router();
+        Self { database, pool, app, router }
     }
 
     /// An archive of `count` events.
@@ -123,4 +126,15 @@ impl Archive {
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
         Answer { status, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null) }
     }
+}
+
+/// A stream of all events from a process; none when it does not follow them yet.
+pub async fn stream(app: &App, last_id: Option<&str>) -> Option<Body> {
+    let mut request = Request::get("/events/stream");
+    if let Some(last_id) = last_id {
+        request = request.header("last-event-id", last_id);
+    }
+    let router = api().with_state(app.clone()).into_router();
+    let response = router.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    (response.status() == StatusCode::OK).then(|| response.into_body())
 }

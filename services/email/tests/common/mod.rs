@@ -117,6 +117,7 @@ impl World {
             body_sha256: [0; 32],
             signature: [0; 64],
             key_id: String::new(),
+            published_at: None,
         });
         let process = opentelemetry::global::tracer("test").start("process");
         let context = Context::new().with_span(process);

@@ -1,13 +1,6 @@
-//! The changes of all orders in one sequence, and the word to other replicas that it has grown.
+//! The changes of all orders in one sequence.
 
-use std::time::Duration;
-
-use messaging::Pool;
-use messaging::retry::Backoff;
-use messaging::step::Signal;
-use sqlx::PgPool;
-use sqlx::postgres::{PgListener, PgPoolOptions};
-use tokio::time::timeout;
+use messaging::{Cause, Pool, Tx};
 use uuid::Uuid;
 
 use super::{Queries, Store};
@@ -16,11 +9,8 @@ use crate::application::views::ChangeRow;
 
 /// Only its holder numbers. Any number will do that nothing else in this database locks.
 const TURN: i64 = 0x6f72_6465_7266_6565;
-/// On this channel replicas tell each other of numbered changes.
-const CHANNEL: &str = "order_feed";
-const CONNECT: Duration = Duration::from_secs(2);
-/// A session that is quiet for so long is asked whether it is still there.
-const QUIET: Duration = Duration::from_secs(10);
+/// Changes that are numbered at a time.
+const BITE: i64 = 1_000;
 
 impl Changes for Store<'_> {
     async fn number(&mut self, most: i64) -> Result<u64, StoreError> {
@@ -48,6 +38,50 @@ impl Changes for Store<'_> {
         .execute(self.0.conn())
         .await?;
         Ok(numbered.rows_affected())
+    }
+}
+
+/// The changes of all orders, in the order of their commits as far as anybody can tell.
+#[derive(Clone)]
+pub struct OrderChanges {
+    pool: Pool,
+    queries: Queries,
+}
+
+impl OrderChanges {
+    /// Replicas tell each other of numbered changes on this channel.
+    pub const CHANNEL: &str = "order_feed";
+
+    /// Those in `pool`'s database.
+    pub fn new(pool: Pool) -> Self {
+        Self { queries: Queries::new(pool.clone()), pool }
+    }
+}
+
+impl ::feed::Changes for OrderChanges {
+    type Change = ChangeRow;
+
+    fn number(change: &ChangeRow) -> i64 {
+        change.feed.unwrap_or_default()
+    }
+
+    async fn last(&self) -> anyhow::Result<i64> {
+        Ok(self.queries.last_change().await?)
+    }
+
+    async fn after(&self, after: i64, limit: i64) -> anyhow::Result<Vec<ChangeRow>> {
+        Ok(self.queries.changes(after, limit).await?)
+    }
+
+    async fn give_numbers(&self) -> anyhow::Result<u64> {
+        if !self.queries.some_unnumbered().await? {
+            return Ok(0);
+        }
+        let nobody = Cause::resumed(Uuid::nil(), None, None, None);
+        let mut tx = Tx::begin(&self.pool, nobody).await?;
+        let numbered = Store(&mut tx).number(BITE).await?;
+        tx.commit().await?;
+        Ok(numbered)
     }
 }
 
@@ -107,79 +141,5 @@ impl Queries {
         )
         .fetch_all(self.0.pg())
         .await
-    }
-}
-
-/// Tells the other replicas that changes were numbered, and hears it from them.
-#[derive(Clone)]
-pub struct Bell(Pool);
-
-impl Bell {
-    /// The bell of `pool`'s database.
-    pub fn new(pool: Pool) -> Self {
-        Self(pool)
-    }
-
-    /// Tells the others. In a statement of its own: within a transaction it would make all commits
-    /// queue up.
-    ///
-    /// # Errors
-    /// The database's own; then the others find out when they look by themselves.
-    pub async fn ring(&self) -> Result<(), sqlx::Error> {
-        sqlx::query("select pg_notify($1, $2)")
-            .bind(CHANNEL)
-            .bind(self.own_name())
-            .execute(self.0.pg())
-            .await?;
-        Ok(())
-    }
-
-    /// Gives `signal` whenever another has rung, for ever.
-    pub async fn hear(&self, signal: &Signal) {
-        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
-        loop {
-            let options = self.0.pg().connect_options().as_ref().clone();
-            let own = PgPoolOptions::new()
-                .max_connections(1)
-                .acquire_timeout(CONNECT)
-                .connect_lazy_with(options);
-            if let Err(error) = self.listen(&own, signal, &mut backoff).await {
-                tracing::debug!(%error, "the session that hears of changes failed");
-            }
-            own.close().await;
-            tokio::time::sleep(backoff.next(self.0.clock())).await;
-        }
-    }
-
-    async fn listen(
-        &self,
-        own: &PgPool,
-        signal: &Signal,
-        backoff: &mut Backoff,
-    ) -> Result<(), sqlx::Error> {
-        let mut listener = PgListener::connect_with(own).await?;
-        listener.eager_reconnect(false);
-        listener.listen(CHANNEL).await?;
-        backoff.reset();
-        // It may have been rung while nobody listened.
-        signal.notify();
-        loop {
-            match timeout(QUIET, listener.try_recv()).await {
-                Ok(rung) => match rung? {
-                    Some(rung) if rung.payload() == self.own_name() => {}
-                    Some(_) => signal.notify(),
-                    None => return Ok(()),
-                },
-                Err(_) => {
-                    let asked = sqlx::query("select").execute(&mut listener);
-                    let silent = |_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
-                    timeout(CONNECT, asked).await.map_err(silent)??;
-                }
-            }
-        }
-    }
-
-    fn own_name(&self) -> String {
-        self.0.instance().number().to_string()
     }
 }

@@ -8,7 +8,7 @@ mod orders;
 mod progress;
 mod queries;
 
-pub use feed::Bell;
+pub use feed::OrderChanges;
 pub use queries::Queries;
 
 use messaging::{Tx, TxError};

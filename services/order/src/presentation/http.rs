@@ -6,6 +6,7 @@ use chassis::http::routing::{get_with, post_with};
 use chassis::http::{Api, ApiRouter, Json, KeyedJson, Path, Query, RequestContext, StoredAnswer};
 use chassis::problem::{FieldError, Problem, code};
 use contracts::is_sku;
+use feed::MEDIA_TYPE;
 use http::{Method, StatusCode};
 use messaging::answers::{Answer, Remembered, RequestKey};
 use messaging::{Cause, Tx};
@@ -26,8 +27,8 @@ const CANCEL_TRIES: u32 = 5;
 pub fn api() -> Api<App> {
     Api::new(routes())
         .about(openapi::ABOUT)
-        .produces(events::OF_ALL, events::MEDIA_TYPE)
-        .produces(events::OF_ORDER, events::MEDIA_TYPE)
+        .produces(events::OF_ALL, MEDIA_TYPE)
+        .produces(events::OF_ORDER, MEDIA_TYPE)
 }
 
 fn routes() -> ApiRouter<App> {

@@ -5,6 +5,7 @@ use chassis::problem::{FieldError, Problem};
 use http::StatusCode;
 
 use super::answers::{ChangeBody, OrderBody, OrdersPage, ProductBody, ProductsPage};
+use super::events::EVENT;
 use super::http::price_changed;
 
 /// The API as a whole.
@@ -13,7 +14,6 @@ pub(super) const ABOUT: About = About {
     description: "Takes orders, prices them from its catalogue, and tells what becomes of them.",
 };
 
-const EVENT: &str = "status";
 const EVENTS: &str = "First what has been, then what happens; a comment every 15 s while nothing \
                       does. Ends when the service stops.";
 

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use chassis::http::{Limits, Server};
+use feed::Follower;
 use order::App;
-use order::presentation::feed::{Feed, Follower};
 use order::presentation::http::api;
 use serde_json::Value;
 use testkit::eventually;
@@ -31,13 +31,13 @@ impl Replica {
     }
 
     pub async fn with(app: &App, limits: Limits, heartbeat: Duration) -> Self {
-        let app = App { feed: Feed::with_heartbeat(heartbeat), ..app.clone() };
+        let app = App { feed: app.feed.with_heartbeat(heartbeat), ..app.clone() };
         let server = Server::bind(([127, 0, 0, 1], 0).into(), limits).await.unwrap();
         let (addr, stop) = (server.local_addr(), CancellationToken::new());
         let mut running = JoinSet::new();
         let api = api().with_state(app.clone()).limits(limits);
         running.spawn(server.serve(api.into_router(), stop.clone()));
-        running.spawn(Follower::new(app.clone()).run(stop.clone()));
+        running.spawn(Follower::new(app.feed.clone()).run(stop.clone()));
         let begun = || async { Client::open(addr, "/orders/events", None).await.status == 200 };
         eventually(SOON, begun).await;
         let replica = Self { app, addr, stop, running };

@@ -84,6 +84,8 @@ pub struct Outgoing<'a> {
     pub tracestate: Option<&'a str>,
     /// When it was written.
     pub created_at: DateTime<Utc>,
+    /// When it is handed to the broker, this time.
+    pub published_at: DateTime<Utc>,
 }
 
 /// What became of one message.

@@ -46,6 +46,8 @@ pub(crate) fn of_event(message: &Outgoing<'_>) -> BasicProperties {
     }
     put(names.header("kid"), message.key_id);
     put(names.header("sigver"), SUITE);
+    let published_at = message.published_at.to_rfc3339_opts(SecondsFormat::Micros, true);
+    put(names.header("published"), &published_at);
     if let Some(traceparent) = message.traceparent {
         put("traceparent".into(), traceparent);
     }
