@@ -17,7 +17,7 @@ use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use support::{Answer, PATIENCE, exchange, post_json, request, start};
 
@@ -272,12 +272,13 @@ async fn a_stream_that_listens_for_the_stop_ends_with_it() {
 
 #[tokio::test]
 async fn more_requests_than_can_be_answered_are_told_to_come_back_and_probes_are_not() {
-    let gate = Arc::new(Notify::new());
-    let held = Arc::clone(&gate);
+    let (begun, gate) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let (saw, wait) = (Arc::clone(&begun), Arc::clone(&gate));
     let handler = move || {
-        let held = Arc::clone(&held);
+        let (saw, wait) = (Arc::clone(&saw), Arc::clone(&wait));
         async move {
-            held.notified().await;
+            saw.add_permits(1);
+            wait.acquire().await.unwrap().forget();
             "done"
         }
     };
@@ -285,28 +286,23 @@ async fn more_requests_than_can_be_answered_are_told_to_come_back_and_probes_are
     let api = Api::new(ApiRouter::new().route("/", get(handler))).limits(limits);
     let probe = axum::Router::new().route("/probe", get(|| async { "here" }));
     let server = start(api.untraced(probe)).await;
-    let mut waiting: Vec<_> = (0..2).map(|_| Box::pin(support::get(server.addr, "/"))).collect();
-    let refused = async {
-        loop {
-            let answer = support::get(server.addr, "/").await;
-            if answer.status == 429 {
-                return answer;
-            }
-            gate.notify_one();
-        }
+    let two =
+        async { tokio::join!(support::get(server.addr, "/"), support::get(server.addr, "/")) };
+    let third = async {
+        begun.acquire_many(2).await.unwrap().forget();
+        let refused = support::get(server.addr, "/").await;
+        let probed = support::get(server.addr, "/probe").await;
+        gate.add_permits(2);
+        (refused, probed)
     };
-    let [first, second] = waiting.as_mut_slice() else { panic!("two wait") };
-    let refused = tokio::select! {
-        _ = futures_util::future::join(first, second) => panic!("nobody opened the gate"),
-        refused = tokio::time::timeout(PATIENCE, refused) => refused.unwrap(),
-    };
+    let both = async { tokio::join!(two, third) };
+    let ((one, other), (refused, probed)) =
+        tokio::time::timeout(PATIENCE, both).await.expect("nobody waits for ever");
+    assert_eq!((one.status, other.status, probed.status), (200, 200, 200));
+    assert_eq!((refused.status, refused.code().as_str()), (429, "too_many_requests"));
     assert_eq!(refused.header("retry-after"), Some("1"));
-    assert_eq!(refused.code(), "too_many_requests");
-    assert_eq!(support::get(server.addr, "/probe").await.status, 200);
-    gate.notify_waiters();
-    for answer in futures_util::future::join_all(waiting).await {
-        assert_eq!(answer.status, 200);
-    }
+    gate.add_permits(1);
+    assert_eq!(support::get(server.addr, "/").await.status, 200, "there is room again");
 }
 
 #[tokio::test]

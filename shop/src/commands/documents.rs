@@ -12,6 +12,11 @@ const DESCRIPTION: &str = "All services in one document. Each route says which s
                            service also serves its own part at `/openapi.json`, and at `/docs` for \
                            people.";
 
+const EXAMPLES: &str = "\
+Examples:
+  shop openapi                     all services in one document
+  shop openapi order               as the order service serves it at /openapi.json";
+
 /// Prints the AsyncAPI document of all events.
 pub fn asyncapi(out: &Output) -> Exit {
     out.line(ASYNCAPI.trim_end());
@@ -20,6 +25,7 @@ pub fn asyncapi(out: &Output) -> Exit {
 
 /// Which service.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct OpenApiArgs {
     /// Only this service, as it serves the document itself
     #[arg(value_parser = PossibleValuesParser::new(SERVICES.iter().map(|service| service.name)))]
