@@ -31,7 +31,7 @@ pub struct Step {
 pub struct Handled {
     /// Its name.
     pub consumer: String,
-    /// When it began to.
+    /// When it did.
     pub at: DateTime<Utc>,
 }
 
@@ -65,7 +65,7 @@ pub fn timeline(order_id: Uuid, events: Vec<EventView>, recorder: &str) -> Optio
     Some(Timeline { trace_id, events })
 }
 
-/// Who acted on which event. An event happens when its handler begins with what it answers.
+/// Who acted on which event, and when: a service that answers an event says so by its own event's time.
 fn handlings(events: &[EventView], recorder: &str) -> HashMap<Uuid, Vec<Handled>> {
     let mut handlings: HashMap<Uuid, BTreeMap<&str, DateTime<Utc>>> = HashMap::new();
     for event in events {

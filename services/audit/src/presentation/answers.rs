@@ -56,9 +56,10 @@ struct TimelineStepBody {
 #[schemars(rename = "Handled")]
 struct HandledBody {
     consumer: String,
-    /// When its handler began, by its own clock.
+    /// When it did, by its own clock: a handler when it began, a task that called the outside world
+    /// when it had the answer.
     at: Time,
-    /// Milliseconds from when it was published to then: the wait in the queue.
+    /// Milliseconds from when it was published to then; for a handler that is the wait in the queue.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "f64", default)]
     dwell_ms: Option<f64>,

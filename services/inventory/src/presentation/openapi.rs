@@ -46,6 +46,7 @@ pub(super) fn import(route: Operation<'_>) -> Operation<'_> {
              reported by their line; in the mode `all_or_nothing` one bad row refuses all of them.",
         )
         .input::<KeyedCsv>()
+        .example("sku,name,unit_price_minor,currency,on_hand\nMUG,A mug,850,GBP,120\n")
         .answers::<ReportBody>(StatusCode::OK, "What became of the rows.")
         .refuses(&Problem::malformed_request())
         .refuses(&Problem::validation_failed([FieldError::new("/2/sku", code::FORMAT)]))

@@ -42,6 +42,8 @@ use crate::problem::{self, Document, Problem};
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 pub trait Describe: Sized {
+    /// A body that works, where its schema cannot show one.
+    fn example(self, body: &str) -> Self;
     /// A JSON answer, and when it is given.
     fn answers<T: JsonSchema>(self, status: StatusCode, when: &str) -> Self;
     /// An answer in another media type, whose body is a text.
@@ -58,6 +60,15 @@ pub trait Describe: Sized {
 }
 
 impl Describe for TransformOperation<'_> {
+    fn example(mut self, text: &str) -> Self {
+        if let Some(ReferenceOr::Item(body)) = &mut self.inner_mut().request_body {
+            for media_type in body.content.values_mut() {
+                media_type.example = Some(text.into());
+            }
+        }
+        self
+    }
+
     fn answers<T: JsonSchema>(mut self, status: StatusCode, when: &str) -> Self {
         let json_schema = in_context(|ctx| ctx.schema.subschema_for::<T>());
         set(self.inner_mut(), status, response(when, JSON, json_schema));
