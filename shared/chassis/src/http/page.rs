@@ -91,8 +91,9 @@ impl Cursor {
     pub fn time_and_key<T>(&self, read: impl FnOnce(i64, &str) -> Option<T>) -> Result<T, Problem> {
         self.key(|text| {
             let (micros, key) = text.split_once('.')?;
-            let micros = micros.parse().ok().filter(|micros| *micros >= 0)?;
-            read(micros, key)
+            // As we write it: `+1` and `01` are numbers, and none of ours.
+            let time = micros.parse().ok().filter(|time: &i64| *time >= 0)?;
+            if time.to_string() == micros { read(time, key) } else { None }
         })
     }
 }
@@ -140,7 +141,7 @@ mod tests {
         let read = |cursor: &Cursor| cursor.time_and_key(|at, key| Some((at, key.to_owned())));
         // The key may hold what parts the two.
         assert_eq!(read(&Cursor::behind_time(15, "a.b")).unwrap(), (15, "a.b".to_owned()));
-        for bad in ["", "15", "x.a", ".a", "-1.a", "9223372036854775808.a"] {
+        for bad in ["", "15", "x.a", ".a", "-1.a", "+1.a", "01.a", "9223372036854775808.a"] {
             assert_eq!(read(&Cursor::behind(bad)).unwrap_err().code(), "invalid_cursor", "{bad}");
         }
         let refused = Cursor::behind_time(15, "a").time_and_key(|_, _| None::<()>);
