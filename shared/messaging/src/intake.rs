@@ -211,3 +211,6 @@ fn check_mirrors(delivery: &Delivery, envelope: &Envelope) -> Result<(), Fault> 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
