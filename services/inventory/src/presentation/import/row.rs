@@ -20,7 +20,7 @@ pub(super) struct Values<'a> {
 
 impl<'a> Values<'a> {
     /// An empty value counts as absent.
-    fn get(self, column: usize) -> Option<&'a [u8]> {
+    pub(super) fn get(self, column: usize) -> Option<&'a [u8]> {
         let start = column.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied());
         let value = self.bytes.get(start?..*self.ends.get(column)?)?;
         (!value.is_empty()).then_some(value)

@@ -274,5 +274,31 @@ mod tests {
             let (read, known) = (sheet.batches().flatten().count(), sheet.rows.len());
             prop_assert_eq!(read, known);
         }
+
+        #[test]
+        fn a_table_is_read_row_by_row_as_the_csv_crate_writes_and_counts_it(
+            rows in prop::collection::vec(
+                prop::array::uniform5("([ab,\" é;]|\n|\r\n){0,3}"), 0..12,
+            ),
+        ) {
+            let mut writer = csv::Writer::from_writer(Vec::new());
+            for row in &rows {
+                writer.write_record(row).unwrap();
+            }
+            let body = writer.into_inner().unwrap();
+            let mut csv = csv::ReaderBuilder::new();
+            let mut csv = csv.has_headers(false).from_reader(body.as_slice());
+            let (mut known, mut records) = (csv::ByteRecord::new(), Records::new());
+            for row in &rows {
+                prop_assert!(csv.read_byte_record(&mut known).unwrap());
+                let record = records.next(&body).unwrap();
+                prop_assert_eq!(u64::from(record.line), known.position().unwrap().line());
+                let values = record.values.unwrap();
+                prop_assert_eq!(values.ends.len(), COLUMNS.len());
+                let found = (0..COLUMNS.len()).map(|n| values.get(n).unwrap_or_default());
+                prop_assert!(found.eq(row.iter().map(String::as_bytes)));
+            }
+            prop_assert!(records.next(&body).is_none());
+        }
     }
 }
