@@ -5,6 +5,7 @@
 
 #![allow(clippy::panic, reason = "a fixture that cannot be made fails its test")]
 
+pub mod bad_input;
 pub mod cli;
 mod database;
 mod eventually;
