@@ -23,7 +23,7 @@ pub struct Archive {
     pub database: Database,
     pub pool: Pool,
     pub app: App,
-    router: axum::Router,
+    pub router: axum::Router,
 }
 
 pub struct Answer {

@@ -27,7 +27,7 @@ use uuid::Uuid;
 pub struct Warehouse {
     pub database: Database,
     pub pool: Pool,
-    router: axum::Router,
+    pub router: axum::Router,
 }
 
 pub struct Answer {
