@@ -55,6 +55,12 @@ impl Management {
         Ok(Self { client, host, user, password })
     }
 
+    /// Its address, with the administrator's name and password: `http://user:password@host:port`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}:{}@{}", self.user, self.password, self.host)
+    }
+
     /// The administrator's name.
     pub(crate) fn user(&self) -> &str {
         &self.user
@@ -148,6 +154,7 @@ mod tests {
     #[test]
     fn an_address_without_a_password_is_refused() {
         assert!(Management::new("http://127.0.0.1:15672").is_err());
-        assert_eq!(Management::new("http://a:b@h:1/").unwrap().user(), "a");
+        let management = Management::new("http://a:b@h:1/").unwrap();
+        assert_eq!((management.user(), management.url()), ("a", "http://a:b@h:1".to_owned()));
     }
 }
