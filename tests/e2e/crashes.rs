@@ -20,12 +20,11 @@ async fn load(world: &World, orders: usize) -> Vec<Value> {
 }
 
 async fn placed(world: &World) -> i64 {
-    sqlx::query_scalar("select count(*) from orders").fetch_one(&world.pg("order")).await.unwrap()
+    world.count("order", "select count(*) from orders").await
 }
 
 async fn adds_up(world: &World, ended: &[Value]) {
-    world.quiet().await;
-    assert_eq!(world.lost_or_doubled().await, Vec::<String>::new());
+    world.verified().await;
     let (mut lamps, mut mails) = (0, 0);
     for order in ended {
         let id = order["order_id"].as_str().unwrap();
@@ -60,7 +59,8 @@ async fn services_killed_one_after_the_other_lose_nothing_and_repeat_nothing() {
             // In the thick of it: some orders of this round are stored, none has to be through.
             let so_far = i64::try_from(all.len()).unwrap();
             eventually(SOON, || async { placed(&world).await > so_far + 5 }).await;
-            world.kill_and_restart(victim);
+            world.kill(victim);
+            world.restart(victim);
         };
         let (ended, ()) = futures_util::join!(load(&world, ORDERS / SERVICES.len()), killing);
         all.extend(ended);

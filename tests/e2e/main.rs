@@ -8,8 +8,10 @@
     unreachable_pub
 )]
 
-mod compensation;
+mod cancellations;
 mod crashes;
+mod endings;
 mod happy_path;
+mod random;
 mod replicas;
 mod world;
