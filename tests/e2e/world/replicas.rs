@@ -69,6 +69,12 @@ impl World {
         replicas.iter_mut().filter(|r| r.service == service && r.running).for_each(Replica::kill);
     }
 
+    /// `kill -9` of a service's n-th replica.
+    pub fn kill_one(&self, service: &str, n: usize) {
+        let mut replicas = self.replicas.lock().unwrap();
+        replicas.iter_mut().filter(|r| r.service == service).nth(n).unwrap().kill();
+    }
+
     /// A new process in each place of a service that has none.
     pub fn restart(&self, service: &str) {
         let mut replicas = self.replicas.lock().unwrap();
