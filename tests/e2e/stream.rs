@@ -2,6 +2,7 @@
 
 use reqwest::Response;
 use serde_json::Value;
+use testkit::eventually;
 use tokio::time::timeout;
 
 use crate::world::{SOON, World};
@@ -22,13 +23,18 @@ pub struct Stream {
 impl Stream {
     /// Opens a stream of the n-th replica of order, behind the event `last_id` if one is given.
     pub async fn open(world: &World, n: usize, path: &str, last_id: Option<i64>) -> Self {
-        let mut request = world.http.get(world.url_of("order", n, path));
-        request = request.header("accept", "text/event-stream");
-        if let Some(id) = last_id {
-            request = request.header("last-event-id", id.to_string());
-        }
-        let answer = request.send().await.unwrap();
-        assert_eq!(answer.status().as_u16(), 200, "{path}");
+        let url = world.url_of("order", n, path);
+        // A process that has only just started asks for patience.
+        let answer = eventually(SOON, || async {
+            let mut request = world.http.get(&url).header("accept", "text/event-stream");
+            if let Some(id) = last_id {
+                request = request.header("last-event-id", id.to_string());
+            }
+            let answer = request.send().await.unwrap();
+            if answer.status() == 503 { Err(answer.status()) } else { Ok(answer) }
+        })
+        .await;
+        assert_eq!(answer.status(), 200, "{path}");
         Self { answer, text: String::new() }
     }
 

@@ -1,5 +1,6 @@
 //! A whole shop for one test.
 
+mod client;
 mod ending;
 mod gate;
 mod replicas;
@@ -14,16 +15,15 @@ use std::time::Duration;
 use messaging::topology::Topology;
 use messaging::transport::Transport as _;
 use messaging::transport::rabbitmq::RabbitMq;
-use reqwest::RequestBuilder;
 use sandbox::gateway::{Gateway, GatewayOptions};
 use sandbox::otlp::{Receiver, StoreLimits, TraceStore};
 use sandbox::smtp::{Mailbox, MailboxLimits, SmtpServer};
-use serde_json::{Value, json};
 use sqlx::PgPool;
-use testkit::{Database, Vhost, eventually};
+use testkit::{Database, Vhost};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+pub use client::{Answer, basket};
 pub use ending::{BY_CUSTOMER, Ending, TIMED_OUT};
 pub use gate::Gate;
 use replicas::Replica;
@@ -112,83 +112,6 @@ impl World {
     pub async fn count(&self, service: &str, sql: &'static str) -> i64 {
         sqlx::query_scalar(sql).fetch_one(&self.pg(service)).await.unwrap()
     }
-
-    pub async fn get(&self, service: &str, path: &str) -> Value {
-        let answer = self.http.get(self.url(service, path)).send().await.unwrap();
-        answer.json().await.unwrap()
-    }
-
-    /// Lists a product and waits until order knows it.
-    pub async fn stock(&self, sku: &str, price_minor: i64, on_hand: i64) {
-        let body = json!({"name": sku, "on_hand": on_hand,
-            "unit_price": {"amount_minor": price_minor, "currency": "GBP"}});
-        let url = self.url("inventory", &format!("/products/{sku}"));
-        let answer = self.http.put(url).json(&body).send().await.unwrap();
-        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
-        let url = self.url("order", &format!("/products/{sku}"));
-        eventually(SOON, || async {
-            self.http.get(&url).send().await.is_ok_and(|answer| answer.status().is_success())
-        })
-        .await;
-    }
-
-    /// Places an order at the n-th replica, as a client that does not give up: the same key until
-    /// there is an answer.
-    pub async fn place(&self, n: usize, sku: &str, quantity: u32, pay: &str) -> Uuid {
-        let key = format!("order-{}", Uuid::now_v7());
-        let basket = basket(Uuid::nil(), sku, quantity, pay);
-        let order = eventually(SOON, || async {
-            let request = self.placing(n, &key, &basket);
-            let answer = request.send().await.map_err(|e| e.to_string())?;
-            let status = answer.status().as_u16();
-            let order: Value = answer.json().await.map_err(|e| e.to_string())?;
-            if status == 202 { Ok(order) } else { Err(format!("{status}: {order}")) }
-        })
-        .await;
-        order["order_id"].as_str().unwrap().parse().unwrap()
-    }
-
-    /// The request that places an order.
-    pub fn placing(&self, n: usize, key: &str, basket: &Value) -> RequestBuilder {
-        let request = self.http.post(self.url_of("order", n, "/orders"));
-        request.header("idempotency-key", key).json(basket)
-    }
-
-    /// Cancels an order as its customer. True when it is cancelled, false when it had ended before.
-    pub async fn cancel(&self, order: Uuid) -> bool {
-        let url = self.url("order", &format!("/orders/{order}/cancel"));
-        let answer = self.http.post(url).send().await.unwrap();
-        let status = answer.status().as_u16();
-        let body: Value = answer.json().await.unwrap();
-        match (status, body["status"].as_str(), body["code"].as_str()) {
-            (202, Some("cancelled"), _) => true,
-            (409, _, Some("invalid_state")) => false,
-            _ => panic!("{status}: {body}"),
-        }
-    }
-
-    /// Waits until an order has ended, and gives it.
-    pub async fn ended(&self, order: Uuid) -> Value {
-        let url = self.url("order", &format!("/orders/{order}"));
-        eventually(LATER, || async {
-            let answer = self.http.get(&url).send().await.map_err(|e| e.to_string())?;
-            let order: Value = answer.json().await.map_err(|e| e.to_string())?;
-            if order["status"] == "pending" { Err(order.to_string()) } else { Ok(order) }
-        })
-        .await
-    }
-
-    /// Waits until the gateway was asked to charge an order.
-    pub async fn charged(&self, order: Uuid) {
-        let id = order.to_string();
-        eventually(SOON, || async { !self.gateway.charges_of(&id).is_empty() }).await;
-    }
-}
-
-/// What somebody orders.
-pub fn basket(customer: Uuid, sku: &str, quantity: u32, pay: &str) -> Value {
-    json!({"customer_id": customer, "customer_email": "buyer@example.com",
-        "lines": [{"sku": sku, "quantity": quantity}], "payment_method": pay})
 }
 
 async fn gateway(folder: &Path, stop: &CancellationToken) -> (Gateway, SocketAddr) {
