@@ -4,14 +4,13 @@
 mod common;
 
 use axum::Router;
-use chassis::http::Api;
 use common::World;
 use email::App;
-use email::presentation::http::routes;
+use email::presentation::http::api;
 use testkit::bad_input::{Bad, MARK, bad_heads, get, refused};
 
 fn router(app: App) -> Router {
-    Api::new(routes(app)).into_router()
+    api().with_state(app).into_router()
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ const UNKNOWN: &str = "Id unknown, or owned by someone else";
 /// As it is served, but for the time that it takes for a body.
 fn router(app: App) -> Router {
     let limits = Limits { body_timeout: Duration::from_millis(50), ..Limits::default() };
-    api(app).limits(limits).into_router()
+    api().with_state(app).limits(limits).into_router()
 }
 
 /// A shop that sells `A` for 250 GBP and `E` for euros.

@@ -4,15 +4,14 @@
 mod common;
 
 use axum::Router;
-use chassis::http::Api;
 use common::World;
 use payment::App;
-use payment::presentation::http::routes;
+use payment::presentation::http::api;
 use testkit::bad_input::{Bad, MARK, bad_heads, get, refused};
 use uuid::Uuid;
 
 fn router(app: App) -> Router {
-    Api::new(routes(app)).into_router()
+    api().with_state(app).into_router()
 }
 
 #[tokio::test]
