@@ -214,3 +214,13 @@ async fn a_database_that_is_away_is_waited_for() {
     }
     assert!(longest > POLL / 2 && longest <= POLL, "{longest:?}");
 }
+
+#[tokio::test]
+async fn an_order_with_little_time_is_looked_at_within_that_time() {
+    let (shop, _) = shop().await;
+    for (time, pause) in [(TimeDelta::seconds(2), 2_000), (TimeDelta::zero(), 50)] {
+        let app = App { order_deadline: time, ..shop.app.clone() };
+        let looked = drain(&mut Deadlines::new(app)).await;
+        assert_eq!(looked, Duration::from_millis(pause), "{time}");
+    }
+}

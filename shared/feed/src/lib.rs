@@ -5,6 +5,53 @@
 //! database, page by page, and never asks it for what happens. What a stream holds does not grow while
 //! its client does not read: one that falls too far behind ends, and the client comes back with the id
 //! of the last event that it has seen, to any replica.
+//!
+//! ```no_run
+//! use axum::response::Response;
+//! use feed::{Changes, Feed, Stream, Told, last_event_id};
+//! use http::HeaderMap;
+//! use messaging::Pool;
+//! use tokio_util::sync::CancellationToken;
+//!
+//! #[derive(Clone)]
+//! struct Lamps(Pool);
+//!
+//! /// Lamp `1` was lit as the `0`th.
+//! type Lit = (i64, String);
+//!
+//! impl Changes for Lamps {
+//!     type Change = Lit;
+//!
+//!     fn number(lit: &Lit) -> i64 {
+//!         lit.0
+//!     }
+//!
+//!     async fn last(&self) -> anyhow::Result<i64> {
+//!         let sql = "select coalesce(max(number), 0) from lit";
+//!         Ok(sqlx::query_scalar(sql).fetch_one(self.0.pg()).await?)
+//!     }
+//!
+//!     async fn after(&self, after: i64, limit: i64) -> anyhow::Result<Vec<Lit>> {
+//!         let sql = "select number, lamp from lit where number > $1 order by number limit $2";
+//!         Ok(sqlx::query_as(sql).bind(after).bind(limit).fetch_all(self.0.pg()).await?)
+//!     }
+//! }
+//!
+//! /// Once per process. Its follower runs beside it: `Follower::new(feed).run(stop)`.
+//! fn feed(pool: Pool) -> Feed<Lamps> {
+//!     Feed::new(Lamps(pool.clone()), |lit| lit.1.clone(), pool, "lit_lamps")
+//! }
+//!
+//! /// Once per client.
+//! async fn stream(
+//!     feed: &Feed<Lamps>,
+//!     headers: &HeaderMap,
+//!     stop: CancellationToken,
+//! ) -> anyhow::Result<Response> {
+//!     let tell = |lit: &Lit| Some(Told { event: "lit", id: lit.0, ends: false });
+//!     Stream::of_all(feed, last_event_id(headers), tell, stop).await
+//! }
+//! ```
 
 mod follower;
 mod stream;

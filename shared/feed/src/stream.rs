@@ -10,6 +10,7 @@ use axum::body::{Body, Bytes};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use metrics::gauge;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
@@ -47,6 +48,23 @@ pub struct Stream<C: Changes, T> {
     heartbeat: Interval,
     stop: CancellationToken,
     over: bool,
+    _counted: Counted,
+}
+
+/// One of the streams that are open, for as long as it lives.
+struct Counted;
+
+impl Counted {
+    fn new() -> Self {
+        gauge!("streams_open").increment(1.0);
+        Self
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        gauge!("streams_open").decrement(1.0);
+    }
 }
 
 impl<C, T> Stream<C, T>
@@ -58,8 +76,9 @@ where
         let period = feed.0.heartbeat;
         let mut heartbeat = interval_at(Instant::now() + period, period);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (feed, past, over) = (feed.clone(), Vec::new().into_iter(), false);
-        Self { feed, tell, seen, past, live: None, of_all, heartbeat, stop, over }
+        let (feed, past, live) = (feed.clone(), Vec::new().into_iter(), None);
+        let (over, _counted) = (false, Counted::new());
+        Self { feed, tell, seen, past, live, of_all, heartbeat, stop, over, _counted }
     }
 
     /// Everything that `tell` makes of all changes, from the one behind `seen` on (all, where there is

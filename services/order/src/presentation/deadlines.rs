@@ -17,6 +17,8 @@ use crate::{App, store};
 const BITE: i64 = 32;
 /// The longest time between two looks: the clock may be set, and a replica may have left an order.
 const POLL: Duration = Duration::from_secs(5);
+/// However short the time of an order is.
+const SHORTEST: Duration = Duration::from_millis(50);
 
 /// Cancels orders at their deadline. Any number of them work on one database: each order is locked by
 /// the one that cancels it, and the others pass it by.
@@ -58,7 +60,10 @@ impl Deadlines {
         self.swept = None;
         let now = self.app.pool.clock().now();
         let until = next.map(|next| (next - now).to_std().unwrap_or_default());
-        Progress::Idle(until.map_or(POLL, |until| until.min(POLL)))
+        // An order that is placed meanwhile is not due before its time has passed from now.
+        let time = self.app.order_deadline.to_std().unwrap_or_default().max(SHORTEST);
+        let longest = POLL.min(time);
+        Progress::Idle(until.map_or(longest, |until| until.min(longest)))
     }
 
     /// What follows belongs to the trace in which the order was placed.
