@@ -70,10 +70,18 @@ impl PostgresOptions {
         }
     }
 
-    /// The settings for tests: no waiting for the disk, 300 connections.
+    /// The settings for tests: no waiting for the disk, 300 connections, and little patience with
+    /// clients that stop in the middle of logging in, as frozen processes do: all who drop a database
+    /// would wait for them.
     #[must_use]
     pub fn for_tests(dir: impl Into<PathBuf>, port: u16) -> Self {
-        Self { fsync: false, max_connections: 300, shared_buffers_mib: 64, ..Self::new(dir, port) }
+        Self {
+            fsync: false,
+            max_connections: 300,
+            shared_buffers_mib: 64,
+            settings: vec![("authentication_timeout".to_owned(), "5s".to_owned())],
+            ..Self::new(dir, port)
+        }
     }
 
     fn arguments(&self) -> Vec<String> {

@@ -115,6 +115,14 @@ impl House {
                 == 1
         })
         .await;
+        if running.len() > 1 {
+            // Whoever handled the last message, another may still hold some from before it.
+            eventually(SOON, || async {
+                let queue = self.vhost.queue("ledger.in").await.unwrap();
+                queue.ready + queue.unacked == 0
+            })
+            .await;
+        }
         for one in running {
             one.stop().await;
         }
