@@ -306,6 +306,41 @@ async fn more_requests_than_can_be_answered_are_told_to_come_back_and_probes_are
 }
 
 #[tokio::test]
+async fn a_request_whose_client_goes_away_is_finished_all_the_same() {
+    let (begun, gate) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let finished = Arc::new(Semaphore::new(0));
+    let (saw, wait, done) = (Arc::clone(&begun), Arc::clone(&gate), Arc::clone(&finished));
+    let handler = move || {
+        let (saw, wait, done) = (Arc::clone(&saw), Arc::clone(&wait), Arc::clone(&done));
+        async move {
+            saw.add_permits(1);
+            wait.acquire().await.unwrap().forget();
+            done.add_permits(1);
+            "done"
+        }
+    };
+    let server = start(Api::new(ApiRouter::new().route("/", get(handler)))).await;
+    let mut client = TcpStream::connect(server.addr).await.unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    begun.acquire().await.unwrap().forget();
+    drop(client);
+    // The server has noticed when it answers somebody who came later.
+    assert_eq!(support::get(server.addr, "/nothing").await.status, 404);
+    gate.add_permits(1);
+    tokio::time::timeout(PATIENCE, finished.acquire()).await.unwrap().unwrap().forget();
+}
+
+#[tokio::test]
+async fn a_request_names_its_host_once() {
+    let server = start(api()).await;
+    for hosts in ["", "Host: a\r\nHost: b\r\n"] {
+        let request = format!("GET / HTTP/1.1\r\nConnection: close\r\n{hosts}\r\n");
+        let answer = support::exchange(server.addr, request.as_bytes()).await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, "malformed_request"), "{hosts}");
+    }
+}
+
+#[tokio::test]
 async fn a_request_that_does_not_end_is_cut_after_the_drain_time() {
     let handler = || std::future::pending::<&str>();
     let limits = Limits { drain: Duration::from_millis(100), ..Limits::default() };

@@ -117,6 +117,7 @@ async fn the_document_is_served_for_programs_and_for_people_without_the_network(
     let page = get(server.addr, "/docs").await;
     assert_eq!(page.status, StatusCode::OK.as_u16());
     assert!(page.body.contains("id=\"idempotency-key\"") && page.body.contains("lamps"));
+    assert!(page.body.contains("\"validatorUrl\": null"), "it asks nobody else");
     for elsewhere in ["src=\"http", "href=\"http", "src=\"//", "@import", "url(http"] {
         assert!(!page.body.contains(elsewhere), "{elsewhere}");
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use envelope::signature::KeyRing;
+use metrics::{counter, gauge, histogram};
 use tokio_util::sync::CancellationToken;
 
 use crate::consumer::{Consumer, ConsumerSettings};
@@ -58,6 +59,14 @@ pub type Running = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 pub struct RetentionTooShort {
     kept: TimeDelta,
     needed: TimeDelta,
+}
+
+/// So that what has not happened yet is there to be watched.
+fn name_metrics() {
+    counter!("inbox_duplicates_total").increment(0);
+    counter!("outbox_full_total").increment(0);
+    gauge!("dead_letters").increment(0.0);
+    let _ = histogram!("commit_to_confirm_seconds");
 }
 
 impl Messaging {
@@ -161,6 +170,7 @@ impl Messaging {
     /// Everything that has to run, in the order of starting. Stop in the reverse order: the relay
     /// last, so that what a handler still committed leaves the house.
     pub fn tasks(&self) -> Vec<Task> {
+        name_metrics();
         let written = self.pool.outbox_written().clone();
         // Made here and not when it runs: what is leased before others can see us is not ours.
         let presence = Presence::new(self.pool.clone());

@@ -8,6 +8,9 @@ use uuid::Uuid;
 use crate::application::views::{ReservationView, StockView};
 use crate::domain::product::Product;
 
+/// Before the SKU in a cursor, so that no list takes another's.
+pub(super) const STOCK_KEY: &str = "stock:";
+
 /// An amount of money.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Money")]
@@ -117,8 +120,10 @@ impl From<StockView> for StockBody {
 impl StockPage {
     /// The page out of the rows found, of which there is one more if another page follows.
     pub(super) fn new(found: Vec<StockView>, limit: Limit) -> Self {
-        let cursor =
-            |last: &StockView| Cursor::behind_time(last.created_at.timestamp_micros(), &last.sku);
+        let cursor = |last: &StockView| {
+            let key = format_args!("{STOCK_KEY}{}", last.sku);
+            Cursor::behind_time(last.created_at.timestamp_micros(), key)
+        };
         let (page, next_cursor) = limit.cut(found, cursor);
         Self { stock: page.into_iter().map(StockBody::from).collect(), next_cursor }
     }

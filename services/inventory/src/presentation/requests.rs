@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use uuid::Uuid;
 
+use super::answers::STOCK_KEY;
 use crate::application::views::StockPlace;
 use crate::domain::money::Money;
 use crate::domain::product::Description;
@@ -137,8 +138,9 @@ impl StockQuery {
     /// # Errors
     /// `400 invalid_cursor`.
     pub(super) fn into_page(self) -> Result<(Limit, Option<StockPlace>), Problem> {
-        let place = |micros, sku: &str| {
+        let place = |micros, key: &str| {
             let created_at = DateTime::from_timestamp_micros(micros)?;
+            let sku = key.strip_prefix(STOCK_KEY)?;
             is_sku(sku).then(|| StockPlace { created_at, sku: sku.to_owned() })
         };
         let before = self.cursor.map(|cursor| cursor.time_and_key(place)).transpose()?;
@@ -157,9 +159,14 @@ mod tests {
             |cursor| StockQuery { limit: Limit::default(), cursor: Some(cursor) }.into_page();
         let created_at = DateTime::from_timestamp_micros(15).unwrap();
         let place = StockPlace { created_at, sku: "85.123A".to_owned() };
-        assert_eq!(page(Cursor::behind_time(15, "85.123A")).unwrap().1, Some(place));
-        let far = Cursor::behind_time(i64::MAX, "A");
-        for bad in [Cursor::behind("85123A"), Cursor::behind_time(15, "a b"), far] {
+        assert_eq!(page(Cursor::behind_time(15, "stock:85.123A")).unwrap().1, Some(place));
+        let far = Cursor::behind_time(i64::MAX, "stock:A");
+        for bad in [
+            Cursor::behind("85123A"),
+            Cursor::behind_time(15, "stock:a b"),
+            Cursor::behind_time(15, "A"),
+            far,
+        ] {
             assert_eq!(page(bad.clone()).unwrap_err().code(), "invalid_cursor", "{bad:?}");
         }
     }

@@ -9,6 +9,9 @@ use crate::application::ports::Product;
 use crate::application::views::{ChangeRow, ListedProduct, OrderView};
 use crate::domain::order::Order;
 
+/// Before the SKU in a cursor, so that no list takes another's.
+pub(super) const PRODUCT_KEY: &str = "product:";
+
 /// An amount of money.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Money")]
@@ -221,7 +224,8 @@ impl ProductsPage {
     /// The page out of the products found, of which there is one more if another page follows.
     pub fn new(found: Vec<ListedProduct>, limit: Limit) -> Self {
         let cursor = |last: &ListedProduct| {
-            Cursor::behind_time(last.listed_at.timestamp_micros(), &last.sku)
+            let key = format_args!("{PRODUCT_KEY}{}", last.sku);
+            Cursor::behind_time(last.listed_at.timestamp_micros(), key)
         };
         let (page, next_cursor) = limit.cut(found, cursor);
         Self { products: page.into_iter().map(ProductBody::from).collect(), next_cursor }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use std::collections::HashSet;
 use uuid::Uuid;
 
+use super::answers::PRODUCT_KEY;
 use crate::application::place_order::PlaceOrder;
 use crate::application::views::{OrderFilter, OrderPlace, ProductPlace};
 use crate::domain::money::Money;
@@ -208,8 +209,9 @@ impl ProductsQuery {
     /// # Errors
     /// `400 invalid_cursor`.
     pub fn into_page(self) -> Result<(Limit, Option<ProductPlace>), Problem> {
-        let place = |micros, sku: &str| {
+        let place = |micros, key: &str| {
             let listed_at = DateTime::from_timestamp_micros(micros)?;
+            let sku = key.strip_prefix(PRODUCT_KEY)?;
             is_sku(sku).then(|| ProductPlace { listed_at, sku: sku.to_owned() })
         };
         let before = self.cursor.map(|cursor| cursor.time_and_key(place)).transpose()?;

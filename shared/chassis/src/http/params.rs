@@ -1,5 +1,7 @@
 //! Values in the address: path and query.
 
+use axum::extract::path::ErrorKind;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, Path as AxumPath, Query as AxumQuery};
 use http::request::Parts;
 use serde::de::DeserializeOwned;
@@ -18,8 +20,23 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let path = AxumPath::<T>::from_request_parts(parts, state).await;
-        path.map(|AxumPath(value)| Self(value)).map_err(|_| Problem::invalid_id())
+        path.map(|AxumPath(value)| Self(value)).map_err(|rejection| refusal(&rejection))
     }
+}
+
+/// What is no text at all can be no name either: only an id has a form that it could miss.
+fn refusal(rejection: &PathRejection) -> Problem {
+    let PathRejection::FailedToDeserializePathParams(error) = rejection else {
+        return Problem::invalid_id();
+    };
+    match error.kind() {
+        ErrorKind::InvalidUtf8InPathParam { key } if !is_id(key) => Problem::not_found(),
+        _ => Problem::invalid_id(),
+    }
+}
+
+fn is_id(name: &str) -> bool {
+    name == "id" || name.ends_with("_id")
 }
 
 /// Query parameters, as strict as a body: unknown, repeated and malformed ones are `422
@@ -50,8 +67,7 @@ fn decode<T: DeserializeOwned>(pairs: Vec<(String, String)>) -> Result<T, Proble
 }
 
 fn is_malformed_id(fault: &FieldError) -> bool {
-    let pointer = fault.pointer();
-    fault.code() == code::FORMAT && (pointer == "/id" || pointer.ends_with("_id"))
+    fault.code() == code::FORMAT && is_id(fault.pointer().trim_start_matches('/'))
 }
 
 #[cfg(test)]

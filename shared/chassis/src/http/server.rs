@@ -1,7 +1,7 @@
 //! The listener and its connections.
 
 use std::convert::Infallible;
-use std::future::poll_fn;
+use std::future::{poll_fn, ready};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -12,9 +12,10 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::FromRequestParts;
-use axum::response::Response;
-use http::Request;
+use axum::response::{IntoResponse as _, Response};
+use http::header::HOST;
 use http::request::Parts;
+use http::{Request, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -26,6 +27,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 use super::Limits;
@@ -102,13 +104,15 @@ impl Server {
     /// [`Limits::drain`], and cuts the rest.
     pub async fn serve(self, app: Router, stop: CancellationToken) {
         let slots = Arc::new(Semaphore::new(self.limits.connections));
-        let mut connections = JoinSet::new();
+        let (mut connections, handlers) = (JoinSet::new(), TaskTracker::new());
         while let Some(stream) = stop.run_until_cancelled(accept(&self.listener)).await {
             let Some(Ok(slot)) = stop.run_until_cancelled(Arc::clone(&slots).acquire_owned()).await
             else {
                 break;
             };
-            let connection = connection(stream, app.clone(), self.limits, stop.clone());
+            let answering =
+                Answers { app: app.clone(), handlers: handlers.clone(), stop: stop.clone() };
+            let connection = connection(stream, answering, self.limits);
             connections.spawn(async move {
                 connection.await;
                 drop(slot);
@@ -116,7 +120,11 @@ impl Server {
             while connections.try_join_next().is_some() {}
         }
         drop(self.listener);
-        let drained = async { while connections.join_next().await.is_some() {} };
+        handlers.close();
+        let drained = async {
+            while connections.join_next().await.is_some() {}
+            handlers.wait().await;
+        };
         if timeout(self.limits.drain, drained).await.is_err() {
             tracing::warn!(connections = connections.len(), "requests in flight were cut off");
         }
@@ -153,15 +161,16 @@ async fn accept(listener: &TcpListener) -> TcpStream {
     }
 }
 
-async fn connection(stream: TcpStream, app: Router, limits: Limits, stop: CancellationToken) {
+async fn connection(stream: TcpStream, answers: Answers, limits: Limits) {
+    let stop = answers.stop.clone();
     // Answers are small and written once: waiting to fill a packet would only add latency.
     let _ = stream.set_nodelay(true);
     let used = Arc::new(AtomicBool::new(false));
     let service = service_fn({
-        let (used, stop) = (Arc::clone(&used), stop.clone());
+        let used = Arc::clone(&used);
         move |request| {
             used.store(true, Ordering::Relaxed);
-            call(app.clone(), request, stop.clone())
+            answers.to(request)
         }
     });
     let stream = Stalling::new(stream, limits.write_timeout);
@@ -209,8 +218,33 @@ async fn close(mut io: Answering<Stalling<TcpStream>>, late_head: bool, stop: &C
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
-fn call(app: Router, request: Request<Incoming>, stop: CancellationToken) -> Answer {
-    let mut request = request.map(Body::new);
-    request.extensions_mut().insert(Stopping(stop));
-    Box::pin(app.oneshot(request))
+/// Answers the requests of one connection.
+struct Answers {
+    app: Router,
+    handlers: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Answers {
+    /// In a task of its own: a client that goes away must not end its request between two statements
+    /// of a transaction. What was begun is finished, and the client may ask what became of it.
+    #[expect(clippy::disallowed_methods, reason = "the server waits for them as it stops")]
+    fn to(&self, request: Request<Incoming>) -> Answer {
+        if !names_its_host(&request) {
+            return Box::pin(ready(Ok(Problem::malformed_request().into_response())));
+        }
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(Stopping(self.stop.clone()));
+        let answer = self.handlers.spawn(self.app.clone().oneshot(request));
+        Box::pin(async move {
+            // The API has caught the handler's own panics.
+            let failed = |error| Ok(Problem::internal(error).into_response());
+            answer.await.unwrap_or_else(failed)
+        })
+    }
+}
+
+/// RFC 9112, 3.2: a request of HTTP/1.1 has one `Host`, and is refused otherwise.
+fn names_its_host(request: &Request<Incoming>) -> bool {
+    request.version() < Version::HTTP_11 || request.headers().get_all(HOST).iter().count() == 1
 }

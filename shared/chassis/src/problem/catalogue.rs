@@ -17,7 +17,7 @@ const KEY_HELP: &str = "</docs#idempotency-key>; rel=\"help\"";
 impl Problem {
     /// 400: the request line or a header cannot be read.
     pub fn malformed_request() -> Self {
-        let detail = "The request line or a header field is not valid HTTP/1.1.";
+        let detail = "The request is not valid HTTP/1.1.";
         Self::new(StatusCode::BAD_REQUEST, "malformed_request", "Malformed request", detail)
     }
 
@@ -101,10 +101,12 @@ impl Problem {
             .with_retry_after(IN_PROGRESS_PAUSE)
     }
 
-    /// 413: the body is larger than this address takes.
+    /// 413: the body is larger than this address takes; the rest of it is not read, so the connection is
+    /// closed.
     pub fn payload_too_large() -> Self {
         let detail = "The body is larger than this address takes.";
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", "Payload too large", detail)
+            .with_header(CONNECTION, HeaderValue::from_static("close"))
     }
 
     /// 414: the address of the request is too long.

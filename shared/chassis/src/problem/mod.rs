@@ -71,9 +71,7 @@ pub(crate) struct Document<'a> {
     #[schemars(default)]
     errors: &'a [FieldError],
     /// The trace of the request, to be told to the operators.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String", default)]
-    trace_id: Option<String>,
+    trace_id: String,
 }
 
 impl Problem {
@@ -143,9 +141,10 @@ impl Problem {
     }
 
     /// The answer's body, for those who store an answer to give it again. `trace_id` is that of the
-    /// current trace.
+    /// current trace; where there is none (a head that nobody could read, a probe) it is the
+    /// instance's own id, by which the log has it, too.
     pub fn body(&self) -> Vec<u8> {
-        let document = self.document(self.0.instance, telemetry::trace_id());
+        let document = self.document(self.0.instance, self.trace_id());
         // Strings and numbers only: there is nothing in it that JSON cannot hold.
         serde_json::to_vec(&document).unwrap_or_default()
     }
@@ -153,11 +152,15 @@ impl Problem {
     /// The same as an example, which is the same every time.
     pub(crate) fn example(&self) -> serde_json::Value {
         let instance = Uuid::from_u128(EXAMPLE_ID);
-        let trace_id = Some(instance.simple().to_string());
+        let trace_id = instance.simple().to_string();
         serde_json::to_value(self.document(instance, trace_id)).unwrap_or_default()
     }
 
-    fn document(&self, instance: Uuid, trace_id: Option<String>) -> Document<'_> {
+    fn trace_id(&self) -> String {
+        telemetry::trace_id().unwrap_or_else(|| self.0.instance.simple().to_string())
+    }
+
+    fn document(&self, instance: Uuid, trace_id: String) -> Document<'_> {
         let Inner { status, code, title, detail, errors, .. } = &*self.0;
         let (status, instance) = (status.as_u16(), instance.urn().to_string());
         let r#type = format!("{TYPE_PREFIX}{code}");
@@ -174,9 +177,9 @@ impl Problem {
 
     fn log(&self) {
         let Inner { status, code, instance, cause, .. } = &*self.0;
-        let (trace_id, status) = (telemetry::trace_id(), status.as_u16());
+        let (trace_id, status) = (self.trace_id(), status.as_u16());
         let cause = cause.as_ref().map(|cause| format!("{cause:#}"));
-        let (cause, trace_id) = (cause.as_deref(), trace_id.as_deref());
+        let cause = cause.as_deref();
         if self.0.status.is_server_error() {
             tracing::error!(status, code, %instance, trace_id, cause, "request failed");
         } else {
