@@ -331,6 +331,14 @@ async fn a_request_whose_client_goes_away_is_finished_all_the_same() {
 }
 
 #[tokio::test]
+async fn many_small_headers_are_no_large_ones() {
+    let server = start(api()).await;
+    let many: Vec<String> = (0..900).map(|n| format!("a{n}: b")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert_eq!(support::request(server.addr, "GET", "/", &many, "").await.status, 200);
+}
+
+#[tokio::test]
 async fn a_request_names_its_host_once() {
     let server = start(api()).await;
     for hosts in ["", "Host: a\r\nHost: b\r\n"] {

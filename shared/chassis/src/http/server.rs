@@ -39,6 +39,8 @@ use crate::problem::Problem;
 const LINGER: Duration = Duration::from_secs(1);
 /// Pause after the process ran out of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Header fields of a request: the limit is on their bytes, this only bounds what hyper sets aside.
+const MOST_HEADERS: usize = 1_000;
 /// What a process opens beside the connections of its clients.
 const OWN_DESCRIPTORS: u64 = 256;
 
@@ -178,6 +180,7 @@ async fn connection(stream: TcpStream, answers: Answers, limits: Limits) {
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_timeout)
         .max_header_size(limits.head_bytes())
+        .max_headers(MOST_HEADERS)
         .serve_connection(TokioIo::new(Answering::new(stream, limits.line_bytes())), service);
     // Biased: a request that has arrived is seen before the stop, and answered.
     let ended = tokio::select! {
