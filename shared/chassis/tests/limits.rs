@@ -143,9 +143,6 @@ async fn large_headers_are_a_431_however_large_they_are() {
             "{bytes}"
         );
     }
-    let many: Vec<String> = (0..150).map(|n| format!("X-{n}: 1")).collect();
-    let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    assert_eq!(request(server.addr, "GET", "/", &many, "").await.code(), "headers_too_large");
 }
 
 #[tokio::test]
@@ -333,9 +330,11 @@ async fn a_request_whose_client_goes_away_is_finished_all_the_same() {
 #[tokio::test]
 async fn many_small_headers_are_no_large_ones() {
     let server = start(api()).await;
-    let many: Vec<String> = (0..900).map(|n| format!("a{n}: b")).collect();
-    let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    assert_eq!(support::request(server.addr, "GET", "/", &many, "").await.status, 200);
+    for (count, status) in [(900, 200), (1_100, 431)] {
+        let many: Vec<String> = (0..count).map(|n| format!("a{n}: b")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(request(server.addr, "GET", "/", &many, "").await.status, status, "{count}");
+    }
 }
 
 #[tokio::test]
