@@ -61,19 +61,38 @@ impl<C: Changes> Follower<C> {
             None => self.begin().await?,
         };
         let numbered = self.feed.0.changes.give_numbers().await?;
+        if own || numbered > 0 {
+            self.ring().await;
+        }
+        if self.nobody_listens().await? {
+            return Ok(if numbered > 0 { self.pause().await } else { Progress::Idle(POLL) });
+        }
         let changes = self.feed.0.changes.after(told, BITE).await?;
-        let (full, some) = (changes.len() as i64 == BITE, !changes.is_empty());
+        let some = !changes.is_empty();
         for change in changes {
             self.told = Some(C::number(&change));
             self.feed.tell(change);
         }
-        if own || numbered > 0 {
-            self.ring().await;
+        Ok(if some || numbered > 0 { self.pause().await } else { Progress::Idle(POLL) })
+    }
+
+    /// Then nothing is read for nobody. A stream that begins reads by itself what was there before it
+    /// did, so that what was there before the last look at who listens is told.
+    async fn nobody_listens(&mut self) -> anyhow::Result<bool> {
+        if self.feed.readers() > 0 {
+            return Ok(false);
         }
-        if some {
-            tokio::time::sleep(PAUSE).await;
+        let last = self.feed.0.changes.last().await?;
+        let nobody = self.feed.readers() == 0;
+        if nobody {
+            self.told = Some(last);
         }
-        Ok(if full || some { Progress::More } else { Progress::Idle(POLL) })
+        Ok(nobody)
+    }
+
+    async fn pause(&self) -> Progress {
+        tokio::time::sleep(PAUSE).await;
+        Progress::More
     }
 
     /// What was before is for the streams themselves to read.
