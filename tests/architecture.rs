@@ -35,6 +35,7 @@ fn allowed(package: &str) -> Option<BTreeSet<&'static str>> {
             "payment",
             "sandbox",
         ]),
+        "compose" => of(&["sandbox"]),
         "tests" => of(&[]),
         service if SERVICES.contains(&service) => {
             of(&["chassis", "contracts", "envelope", "feed", "host", "messaging"])

@@ -17,7 +17,9 @@ use clap::Parser as _;
 use cli::{Cli, ServiceArgs, Sink, Verb};
 pub use output::{Exit, Output};
 
-/// Runs what the command line asks for.
+/// Runs what the command line asks for, on a runtime of its own. (Here and not in `main.rs`: what the
+/// runtime polls is compiled in the crate that starts it, and would be compiled twice.)
+#[tokio::main]
 pub async fn run() -> ExitCode {
     let Cli { global, verb } = Cli::parse();
     let out = Output::new(&global);

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use reqwest::{Client, StatusCode, redirect};
+use reqwest::{Client, redirect};
 use serde_json::Value;
 
 /// What something says of itself.
@@ -70,27 +70,6 @@ impl Probe {
     pub(crate) async fn text(&self, url: &str) -> Option<String> {
         let answer = self.client.get(url).send().await.ok()?;
         answer.error_for_status().ok()?.text().await.ok()
-    }
-
-    /// The status of `GET url`.
-    ///
-    /// # Errors
-    /// When there is no answer.
-    pub(crate) async fn status(&self, url: &str) -> reqwest::Result<StatusCode> {
-        Ok(self.client.get(url).send().await?.status())
-    }
-
-    /// The status and body of `PUT url`.
-    ///
-    /// # Errors
-    /// When there is no answer.
-    pub(crate) async fn put(
-        &self,
-        url: &str,
-        body: &Value,
-    ) -> reqwest::Result<(StatusCode, String)> {
-        let answer = self.client.put(url).json(body).send().await?;
-        Ok((answer.status(), answer.text().await?))
     }
 }
 

@@ -1,16 +1,11 @@
 //! The five services, as the operator's program sees them.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::process::ExitCode;
-
 use chassis::config::Source;
 use chassis::http::openapi::OpenApi;
+use host::Running;
 use sqlx::migrate::Migrator;
 
 use crate::ports::Ports;
-
-type Running = Pin<Box<dyn Future<Output = ExitCode>>>;
 
 /// A service that this program can run, migrate and start.
 #[derive(Debug)]
@@ -50,7 +45,7 @@ macro_rules! service {
             migrations: &$name::MIGRATIONS,
             bindings: $name::bindings,
             openapi: || host::document($name::api()),
-            run: |source| Box::pin($name::run(source)),
+            run: $name::run,
             port: |ports| ports.$name,
         }
     };

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use chassis::config::Source;
 use chassis::http::Api;
 use feed::{Feed, Follower};
-use host::Host;
+use host::{Host, Running};
 use messaging::step::Signal;
 use messaging::{Pool, Tx};
 use sqlx::PgPool;
@@ -79,8 +79,8 @@ pub fn api() -> Api<App> {
 }
 
 /// Runs the service until it is told to stop.
-pub async fn run(source: Source) -> ExitCode {
-    host::run(NAME, Config::read(source), serve).await
+pub fn run(source: Source) -> Running {
+    host::run(NAME, Config::read(source), serve)
 }
 
 async fn serve(Config { service }: Config) -> anyhow::Result<ExitCode> {

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use chassis::config::Source;
 use chassis::http::Api;
-use host::Host;
+use host::{Host, Running};
 use messaging::{Pool, Tx};
 
 use config::Config;
@@ -62,8 +62,8 @@ pub fn api() -> Api<App> {
 }
 
 /// Runs the service until it is told to stop.
-pub async fn run(source: Source) -> ExitCode {
-    host::run(NAME, Config::read(source), serve).await
+pub fn run(source: Source) -> Running {
+    host::run(NAME, Config::read(source), serve)
 }
 
 async fn serve(Config { service }: Config) -> anyhow::Result<ExitCode> {

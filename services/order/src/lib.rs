@@ -15,7 +15,7 @@ use chassis::config::Source;
 use chassis::http::Api;
 use chrono::TimeDelta;
 use feed::{Feed, Follower};
-use host::Host;
+use host::{Host, Running};
 use messaging::step::Signal;
 use messaging::{Pool, Tx};
 
@@ -70,8 +70,8 @@ pub fn api() -> Api<App> {
 }
 
 /// Runs the service until it is told to stop.
-pub async fn run(source: Source) -> ExitCode {
-    host::run(NAME, Config::read(source), serve).await
+pub fn run(source: Source) -> Running {
+    host::run(NAME, Config::read(source), serve)
 }
 
 async fn serve(Config { service, order_deadline }: Config) -> anyhow::Result<ExitCode> {

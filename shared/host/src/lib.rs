@@ -62,27 +62,37 @@ const KEYS: &str = "/.well-known/event-keys";
 /// Connections to the database: the consumer needs one, the leased tasks and HTTP the rest.
 const CONNECTIONS: u32 = 16;
 
+/// A service that runs until it is told to stop. Boxed, so that it is compiled in its own crate and not
+/// again in every program that runs it.
+pub type Running = Pin<Box<dyn Future<Output = ExitCode>>>;
+
 /// Runs `serve` with the settings, or says what is wrong with them.
-pub async fn run<C, Serve, Serving>(
-    name: &str,
+pub fn run<C, Serve, Serving>(
+    name: &'static str,
     config: Result<C, ConfigError>,
     serve: Serve,
-) -> ExitCode
+) -> Running
 where
-    Serve: FnOnce(C) -> Serving,
+    C: 'static,
+    Serve: FnOnce(C) -> Serving + 'static,
     Serving: Future<Output = anyhow::Result<ExitCode>>,
 {
-    match config {
-        Ok(config) => serve(config).await.unwrap_or_else(|error| {
-            eprintln!("{name}: {error:#}");
-            ExitCode::FAILURE
-        }),
-        Err(error) => error.report(),
-    }
+    Box::pin(async move {
+        match config {
+            Ok(config) => serve(config).await.unwrap_or_else(|error| {
+                eprintln!("{name}: {error:#}");
+                ExitCode::FAILURE
+            }),
+            Err(error) => error.report(),
+        }
+    })
 }
 
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Start = Box<dyn FnOnce(CancellationToken) -> Work + Send>;
+
+/// A host that serves; boxed as [`Running`] is.
+pub type Serving = Pin<Box<dyn Future<Output = anyhow::Result<ExitCode>>>>;
 
 /// A service that is being put together.
 pub struct Host {
@@ -148,7 +158,11 @@ impl Host {
     ///
     /// # Errors
     /// When the address cannot be had.
-    pub async fn serve(self, api: Api) -> anyhow::Result<ExitCode> {
+    pub fn serve(self, api: Api) -> Serving {
+        Box::pin(self.serve_all(api))
+    }
+
+    async fn serve_all(self, api: Api) -> anyhow::Result<ExitCode> {
         let url = self.config.amqp_url.expose_secret();
         let broker = RabbitMq::new(url, self.name, NAMESPACE);
         let messaging = Messaging::new(self.pool.clone(), broker, self.keys, self.handlers);

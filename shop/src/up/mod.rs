@@ -1,6 +1,5 @@
 //! `shop up`: everything on this machine, in the foreground.
 
-mod demo;
 mod folder;
 pub mod keys;
 mod leftovers;

@@ -12,7 +12,8 @@ use sandbox::ports as sockets;
 use super::process::Program;
 use super::programs::{ENVIRONMENT, Programs};
 use super::unit::{House, Unit};
-use super::{demo, keys, leftovers, servers, summary};
+use super::{keys, leftovers, servers, summary};
+use crate::commands::migrate::demo;
 use crate::commands::{doctor, migrate};
 use crate::ports::Ports;
 use crate::probe::Probe;
@@ -76,7 +77,8 @@ impl Shop {
         self.say("waiting for the services");
         try_join_all(started.iter().map(|program| self.ready(program))).await?;
         self.say("waiting for the demo products");
-        demo::seed(&self.probe, &self.ports, READY_WITHIN).await
+        try_join_all(demo::SKUS.iter().map(|sku| self.known(sku))).await?;
+        Ok(())
     }
 
     /// From now on what dies is started again.
@@ -112,7 +114,11 @@ impl Shop {
         self.units.gateway = start(&gateway);
         up(&self.units.postgres).await;
         self.say("migrating the databases");
-        migrate::databases::migrate(&ports.postgres_url("postgres"), &house.out).await?;
+        let admin = ports.postgres_url("postgres");
+        migrate::databases::migrate(&admin, &house.out).await?;
+        let keys = house.folder.part("keys");
+        let keys = demo::Keys { folder: &keys, environment: ENVIRONMENT };
+        demo::seed(&admin, keys, &mut migrate::Told::silently()).await?;
         let services = programs.services();
         self.units.services = start(&services);
         all.extend(gateway);
@@ -135,6 +141,19 @@ impl Shop {
             })
             .collect();
         ensure!(taken.is_empty(), "{}", taken.join("\n      "));
+        Ok(())
+    }
+
+    /// Waits until order knows a product, of which it learns by an event.
+    async fn known(&self, sku: &str) -> anyhow::Result<()> {
+        let deadline = Instant::now() + READY_WITHIN;
+        let url = format!("{}/products/{sku}", Ports::http(self.ports.order));
+        while let Err(reason) = self.probe.ready(&url).await {
+            if Instant::now() >= deadline {
+                bail!("order does not know {sku} after {} s ({reason})", READY_WITHIN.as_secs());
+            }
+            tokio::time::sleep(ASK_EVERY).await;
+        }
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::demo;
+use crate::commands::migrate::demo;
 use super::folder::Folder;
 use crate::Output;
 use crate::output::Tone;

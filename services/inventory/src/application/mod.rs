@@ -7,5 +7,6 @@ pub mod put_product;
 pub mod release_stock;
 pub mod replenish;
 pub mod reserve_stock;
+pub mod seed_products;
 pub mod ship_stock;
 pub mod views;

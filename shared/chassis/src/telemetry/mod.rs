@@ -22,8 +22,9 @@ use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracer
 
 pub use config::{LogFilter, LogFormat, TelemetryConfig, TraceSampler};
 
-/// Spans that wait for the collector; more are dropped, never blocked on.
-const QUEUE: usize = 16_384;
+/// Spans that wait for the collector; more are dropped, never blocked on. Room for all of them is
+/// taken at the start, 368 bytes each.
+const QUEUE: usize = 8_192;
 /// Spans in one export.
 const BATCH: usize = 512;
 /// Time for one export, retries included.

@@ -28,6 +28,9 @@ pub struct Addresses {
     /// Traces: Jaeger's API and pages
     #[arg(long, env = "TRACES_URL", value_name = "URL")]
     traces_url: Option<String>,
+    /// Traces, as they are reached from where their address is read [default: as above]
+    #[arg(long, env = "TRACES_PAGE_URL", value_name = "URL")]
+    traces_page_url: Option<String>,
     /// RabbitMQ's management API, http://user:password@host:port
     #[arg(long, env = "MANAGEMENT_URL", value_name = "URL", hide_env_values = true)]
     management_url: Option<String>,
@@ -81,7 +84,8 @@ impl Addresses {
     /// The page of a trace.
     #[must_use]
     pub fn trace_page(&self, trace_id: &str) -> String {
-        format!("{}/trace/{trace_id}", self.traces())
+        let pages = self.traces_page_url.as_deref().map_or_else(|| self.traces(), trimmed);
+        format!("{pages}/trace/{trace_id}")
     }
 
     /// RabbitMQ's management API with name and password in it.
@@ -154,6 +158,9 @@ mod tests {
         assert_eq!(addresses.service(Service::Order), "http://a:1");
         assert_eq!(addresses.service(Service::Audit), "http://127.0.0.1:8085");
         assert_eq!(addresses.trace_page("ab"), "http://127.0.0.1:16686/trace/ab");
+        let addresses = parse(&["--traces-url", "http://jaeger:1", "--traces-page-url", "http://b/"]);
+        assert_eq!(addresses.traces(), "http://jaeger:1");
+        assert_eq!(addresses.trace_page("ab"), "http://b/trace/ab");
     }
 
     #[test]

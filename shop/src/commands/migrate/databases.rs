@@ -3,8 +3,8 @@
 use std::str::FromStr as _;
 
 use anyhow::{Context as _, bail, ensure};
-use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{AssertSqlSafe, Connection as _};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
+use sqlx::{AssertSqlSafe, Connection as _, PgPool};
 
 use super::plan::Plan;
 use super::told::Told;
@@ -13,6 +13,8 @@ use crate::services::{SERVICES, Service};
 
 /// Held while databases are migrated, so that two at once take turns.
 const MIGRATING: i64 = 0x5469_6469_6e67_7331;
+/// SQLSTATE `cannot_connect_now`: starting up or shutting down.
+const STARTING: &str = "57P03";
 
 /// A server, reached with the rights to create roles and databases.
 struct Server {
@@ -60,6 +62,29 @@ pub(super) async fn look(admin_url: &str, out: &Output) -> anyhow::Result<Databa
     Ok(Databases { server, found })
 }
 
+/// One connection to the database of a service, as its role.
+pub(super) fn pool(admin_url: &str, service: &Service) -> anyhow::Result<PgPool> {
+    let name = service.database();
+    let options = options(admin_url)?.database(&name).options([("role", &name)]);
+    Ok(PgPoolOptions::new().max_connections(1).connect_lazy_with(options))
+}
+
+/// Whether the server was not there, or only coming up: it may be there soon.
+pub(super) fn is_away(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) => true,
+        sqlx::Error::Database(refusal) => refusal.code().as_deref() == Some(STARTING),
+        _ => false,
+    }
+}
+
+fn options(url: &str) -> anyhow::Result<PgConnectOptions> {
+    let options = PgConnectOptions::from_str(url).ok().context(
+        "ADMIN_DATABASE_URL is no Postgres URL: postgres://user:password@host:port/database",
+    )?;
+    Ok(options.application_name("shop migrate"))
+}
+
 impl Databases {
     /// Makes what is missing.
     ///
@@ -76,14 +101,13 @@ impl Databases {
 
 impl Server {
     async fn connect(url: &str) -> anyhow::Result<Self> {
-        let options = PgConnectOptions::from_str(url)
-            .ok()
-            .context("ADMIN_DATABASE_URL is no Postgres URL: postgres://user:password@host:port/database")?
-            .application_name("shop migrate");
+        let options = options(url)?;
         let place = format!("Postgres at {}:{}", options.get_host(), options.get_port());
         match PgConnection::connect_with(&options).await {
             Ok(admin) => Ok(Self { options, admin }),
-            Err(sqlx::Error::Database(refusal)) => bail!("{place} says: {}", refusal.message()),
+            Err(sqlx::Error::Database(refusal)) if refusal.code().as_deref() != Some(STARTING) => {
+                bail!("{place} says: {}", refusal.message())
+            }
             Err(error) => Err(error).with_context(|| format!("{place} cannot be reached")),
         }
     }

@@ -16,7 +16,7 @@ impl<'a> Told<'a> {
     }
 
     /// Writes nothing.
-    pub(super) fn silently() -> Self {
+    pub(crate) fn silently() -> Self {
         Self { out: None, changes: Vec::new() }
     }
 

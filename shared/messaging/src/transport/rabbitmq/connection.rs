@@ -93,7 +93,7 @@ impl Drop for Attempt {
 pub(crate) async fn connect(url: &str, name: &str) -> Result<Owned, TransportError> {
     let lifeline = Lifeline::default();
     let mut attempt = Attempt(Some(lifeline.clone()));
-    let opening = open(with_heartbeat(url), name, lifeline.clone());
+    let opening = open(with_defaults(url), name, lifeline.clone());
     match tokio::time::timeout(CONNECT_TIMEOUT, opening).await {
         Ok(Ok(connection)) => {
             attempt.0 = None;
@@ -154,25 +154,36 @@ pub(crate) fn classify(error: &lapin::Error) -> TransportError {
     TransportError::Away(error.to_string())
 }
 
-fn with_heartbeat(url: &str) -> String {
-    if url.contains("heartbeat=") {
-        return url.to_owned();
+/// The library keeps room for 64 frames per connection, whatever is in them: at the broker's own
+/// 128 KiB that is 8 MiB of each. A longer body goes in several frames.
+const DEFAULTS: [(&str, &str); 2] = [("heartbeat", "10"), ("frame_max", "16384")];
+
+/// The URL, with [`DEFAULTS`] for what it does not name.
+fn with_defaults(url: &str) -> String {
+    let mut url = url.to_owned();
+    for (name, value) in DEFAULTS {
+        if !url.contains(&format!("{name}=")) {
+            let separator = if url.contains('?') { '&' } else { '?' };
+            url = format!("{url}{separator}{name}={value}");
+        }
     }
-    let separator = if url.contains('?') { '&' } else { '?' };
-    format!("{url}{separator}heartbeat=10")
+    url
 }
 
 #[cfg(test)]
 mod tests {
-    use super::with_heartbeat;
+    use super::with_defaults;
 
     #[test]
-    fn a_heartbeat_is_added_only_where_none_is_named() {
-        assert_eq!(with_heartbeat("amqp://h/v"), "amqp://h/v?heartbeat=10");
+    fn heartbeat_and_frame_size_are_added_only_where_none_is_named() {
+        assert_eq!(with_defaults("amqp://h/v"), "amqp://h/v?heartbeat=10&frame_max=16384");
         assert_eq!(
-            with_heartbeat("amqp://h/v?frame_max=8192"),
+            with_defaults("amqp://h/v?frame_max=8192"),
             "amqp://h/v?frame_max=8192&heartbeat=10"
         );
-        assert_eq!(with_heartbeat("amqp://h/v?heartbeat=3"), "amqp://h/v?heartbeat=3");
+        assert_eq!(
+            with_defaults("amqp://h/v?heartbeat=3"),
+            "amqp://h/v?heartbeat=3&frame_max=16384"
+        );
     }
 }
