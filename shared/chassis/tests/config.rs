@@ -243,6 +243,8 @@ fn help_lists_every_setting_with_its_names_and_default() {
         "--http-addr, HTTP_ADDR\n      address to serve HTTP on [default: 127.0.0.1:8081]",
         "--shutdown-grace, SHUTDOWN_GRACE",
         "[default: 20s]",
+        "--database-connections, DATABASE_CONNECTIONS",
+        "[default: 16]",
         "--outbox-cap, OUTBOX_CAP",
         "[default: 100000]",
         "[required; from a file: DATABASE_URL_FILE]",

@@ -59,8 +59,6 @@ use tokio_util::sync::CancellationToken;
 pub const NAMESPACE: &str = "shop";
 /// Where a service's public keys are.
 const KEYS: &str = "/.well-known/event-keys";
-/// Connections to the database: the consumer needs one, the leased tasks and HTTP the rest.
-const CONNECTIONS: u32 = 16;
 
 /// A service that runs until it is told to stop. Boxed, so that it is compiled in its own crate and not
 /// again in every program that runs it.
@@ -123,7 +121,7 @@ impl Host {
         check_own_key(&signer, &keys, &identity)?;
         let public_keys = KeyDocument { keys: vec![signer.public_for(&identity)] };
         let url = config.database_url.expose_secret();
-        let pg = messaging::connect_lazily(url, name, CONNECTIONS)?;
+        let pg = messaging::connect_lazily(url, name, config.database_connections.get())?;
         let pool = Pool::new(pg, identity, signer, Clock::system());
         pool.set_outbox_cap(config.outbox_cap.get());
         let (handlers, tasks) = (Handlers::new(), Vec::new());

@@ -84,7 +84,7 @@ impl Api {
     /// When order does not answer.
     pub(crate) async fn newest(&self) -> anyhow::Result<Option<String>> {
         let page = self.get(format!("{}/orders?limit=1", self.order)).await?;
-        Ok(page["items"][0]["order_id"].as_str().map(str::to_owned))
+        Ok(page["orders"][0]["order_id"].as_str().map(str::to_owned))
     }
 
     /// A trace, in Jaeger's words.

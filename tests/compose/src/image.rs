@@ -22,14 +22,8 @@ const MB: f64 = 1e6;
 /// # Errors
 /// When it cannot be built.
 pub(crate) async fn make(root: &Path, args: &Args, report: &mut Report) -> anyhow::Result<()> {
-    match &args.program {
-        Some(folder) => copy(root, folder).await?,
-        None => build(root, report).await?,
-    }
-    if args.full || args.program.as_ref().is_some_and(|folder| folder.ends_with("release")) {
-        report.figure("our layer of the image", layer(root).await? / MB, "MB", 25.0);
-    }
-    Ok(())
+    let Some(folder) = &args.program else { return build(root, report).await };
+    copy(root, folder).await
 }
 
 /// Copies a program into an image, without its symbols.
@@ -59,7 +53,7 @@ async fn build(root: &Path, report: &mut Report) -> anyhow::Result<()> {
     fs::write(&changed, text)?;
     let again = from_source(&clone).await?;
     report.figure("image after a change of one line", again.as_secs_f64(), "s", 90.0);
-    docker(root, &["image", "inspect", IMAGE]).await?;
+    report.figure("our layer of the image", layer(root).await? / MB, "MB", 25.0);
     fs::remove_dir_all(&clone)?;
     Ok(())
 }

@@ -13,6 +13,8 @@ use crate::telemetry::TelemetryConfig;
 const HTTP_ADDR: Setting = Setting::new("HTTP_ADDR", "address to serve HTTP on");
 const DATABASE_URL: Setting = Setting::new("DATABASE_URL", "the service's own Postgres database")
     .expecting("a Postgres URL, postgres://user:password@host:port/database");
+const DATABASE_CONNECTIONS: Setting =
+    Setting::new("DATABASE_CONNECTIONS", "connections to the database at most");
 const AMQP_URL: Setting = Setting::new("AMQP_URL", "the message broker")
     .expecting("an AMQP URL, amqp://user:password@host:port/vhost");
 const ENVIRONMENT: Setting =
@@ -34,6 +36,7 @@ const EVENT_KEYS: Setting =
         .or_file()
         .expecting("a JSON document of public keys, {\"keys\":[{\"kid\":...}]}");
 
+const USUAL_CONNECTIONS: NonZeroU32 = NonZeroU32::new(16).unwrap();
 const USUAL_CAP: NonZeroU32 = NonZeroU32::new(100_000).unwrap();
 
 /// Where a service listens, what it talks to, and who it is. `Debug` shows no secret.
@@ -43,6 +46,9 @@ pub struct ServiceConfig {
     pub http_addr: SocketAddr,
     /// The service's own database (`DATABASE_URL`), its form checked.
     pub database_url: SecretString,
+    /// Connections to the database (`DATABASE_CONNECTIONS`, default 16): the consumer needs one, the
+    /// relay one, the leased tasks and HTTP the rest. A few more listen.
+    pub database_connections: NonZeroU32,
     /// The message broker (`AMQP_URL`), its form checked.
     pub amqp_url: SecretString,
     /// Logs and traces.
@@ -68,6 +74,7 @@ impl ServiceConfig {
         let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, default_port));
         let http_addr = read.with_default(&HTTP_ADDR, loopback);
         let database_url = read.secret_checked(&DATABASE_URL, url::postgres);
+        let database_connections = read.with_default(&DATABASE_CONNECTIONS, USUAL_CONNECTIONS);
         let amqp_url = read.secret_checked(&AMQP_URL, url::amqp);
         let environment = read.with_default(&ENVIRONMENT, "dev".to_owned());
         if !is_environment(&environment) {
@@ -84,6 +91,7 @@ impl ServiceConfig {
         Some(Self {
             http_addr,
             database_url: database_url?,
+            database_connections,
             amqp_url: amqp_url?,
             telemetry,
             environment,
