@@ -1,6 +1,6 @@
 # Thin on purpose: each target is one plain command, or two.
 .DEFAULT_GOAL := help
-.PHONY: help up reset test check audit sqlx openapi
+.PHONY: help up reset test e2e check audit sqlx openapi
 # The committed .sqlx stands in for a database while building.
 export SQLX_OFFLINE ?= true
 
@@ -19,13 +19,16 @@ test: ## Runs every test, on its own Postgres and RabbitMQ
 	@scripts/install-tools cargo-nextest
 	@scripts/test
 
+e2e: ## The compose file with its faults and what it costs (QUICK=1: few; FULL=1: built in Docker)
+	@scripts/e2e
+
 check: ## Format, lints, dependency policy, architecture, generated files
 	@scripts/install-packages
 	@scripts/install-tools cargo-deny
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo deny --all-features check bans licenses sources
-	cargo test --quiet --locked -p tests --test architecture --test documents
+	cargo test --quiet --locked -p tests --test architecture --test deploy --test documents
 	cargo run --quiet --locked -p contracts --example generate -- --check
 	cargo run --quiet --locked -p shop -- openapi | diff docs/openapi.json -
 	cargo run --quiet --locked -p testkit -- sqlx-prepare --check

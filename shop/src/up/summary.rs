@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use crate::commands::migrate::demo;
 use super::folder::Folder;
 use crate::Output;
+use crate::commands::migrate::demo;
 use crate::output::Tone;
 use crate::ports::{Ports, SUPERUSER};
 use crate::services::SERVICES;

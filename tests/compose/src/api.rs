@@ -18,6 +18,7 @@ pub(crate) struct Api {
     traces: String,
     mail: String,
     management: String,
+    prometheus: String,
 }
 
 impl Api {
@@ -37,6 +38,7 @@ impl Api {
             traces: compose.url("TRACES_PORT"),
             mail: compose.url("MAIL_PORT"),
             management: compose.url("MANAGEMENT_PORT"),
+            prometheus: compose.url("PROMETHEUS_PORT"),
         })
     }
 
@@ -118,5 +120,16 @@ impl Api {
             Some((name, queue["messages"].as_u64()?))
         };
         queues.iter().map(queue).collect::<Option<_>>().context("a queue without figures")
+    }
+
+    /// The addresses that Prometheus reads and that answer it.
+    ///
+    /// # Errors
+    /// When it does not answer itself.
+    pub(crate) async fn scraped(&self) -> anyhow::Result<Vec<String>> {
+        let url = format!("{}/api/v1/query?query=up==1", self.prometheus);
+        let found = self.get(url).await?;
+        let series = found["data"]["result"].as_array().context("no result")?;
+        Ok(series.iter().map(|one| one["metric"].to_string()).collect())
     }
 }

@@ -108,3 +108,28 @@ pub(crate) async fn empty(api: &Api) -> anyhow::Result<()> {
 pub(crate) async fn verified(compose: &Compose) -> anyhow::Result<()> {
     compose.shop(&["verify", "--settle", "60s"]).await.map(drop)
 }
+
+/// Whether the alert rules do what their tests say, and Prometheus finds everything that it asks.
+///
+/// # Errors
+/// What is not so.
+pub(crate) async fn prometheus(compose: &Compose, api: &Api) -> anyhow::Result<()> {
+    let profile = ["--profile", "observability"];
+    let tool = ["run", "--rm", "-T", "--no-deps", "--entrypoint", "promtool", "prometheus"];
+    let folder = "/etc/prometheus";
+    let config = format!("{folder}/prometheus.yml");
+    compose.run(&[&profile[..], &tool, &["check", "config", &config]].concat()).await?;
+    let tests = format!("{folder}/alerts_test.yml");
+    compose.run(&[&profile[..], &tool, &["test", "rules", &tests]].concat()).await?;
+    let up = ["up", "-d", "--no-build", "--no-deps", "prometheus"];
+    compose.run(&[&profile[..], &up].concat()).await?;
+    until("prometheus finds all services and the broker", SOON, async || {
+        let up = api.scraped().await?;
+        for wanted in SERVICES.iter().chain(&["rabbitmq"]) {
+            ensure!(up.iter().any(|url| url.contains(wanted)), "no {wanted} among {up:?}");
+        }
+        anyhow::Ok(())
+    })
+    .await?;
+    compose.run(&[&profile[..], &["rm", "-sf", "prometheus"]].concat()).await.map(drop)
+}

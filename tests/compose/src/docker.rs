@@ -10,8 +10,8 @@ use tokio::process::Command;
 use crate::engine;
 
 const PROJECT: &str = "tidings-e2e";
-/// Every published port of the default profile, by the variable that changes it.
-const PORTS: [&str; 14] = [
+/// Every published port that is asked, by the variable that changes it.
+const PORTS: [&str; 15] = [
     "ORDER_PORT",
     "INVENTORY_PORT",
     "PAYMENT_PORT",
@@ -26,6 +26,7 @@ const PORTS: [&str; 14] = [
     "OTLP_HTTP_PORT",
     "MAIL_PORT",
     "SMTP_PORT",
+    "PROMETHEUS_PORT",
 ];
 /// More than one of some services, on ports of their own.
 const REPLICAS: &str = "deploy/compose.replicas.yml";

@@ -10,6 +10,7 @@ use anyhow::{Context as _, ensure};
 use crate::api::Api;
 use crate::checks;
 use crate::docker::Compose;
+use crate::engine;
 use crate::load::Load;
 use crate::patience::until;
 use crate::report::Survived;
@@ -20,8 +21,10 @@ const HEALED_WITHIN: Duration = Duration::from_secs(30);
 const WATCHED_FOR: Duration = Duration::from_secs(180);
 /// How long something that was killed stays away.
 const DEAD: Duration = Duration::from_secs(5);
+/// How much later than everything else the broker starts.
+const LATE: Duration = Duration::from_secs(30);
 /// The load goes on for so long around a fault.
-const AROUND: Duration = Duration::from_secs(10);
+const AROUND: Duration = Duration::from_secs(8);
 
 /// Something that goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -194,12 +197,13 @@ impl Scene<'_> {
         services = services.replace("rabbitmq\n", "");
         let mut args = vec!["up", "-d", "--no-build", "--no-deps"];
         args.extend(services.lines());
-        self.compose.run(&args).await?;
-        tokio::time::sleep(Duration::from_secs(30)).await;
+        let mut command = self.compose.command(&args);
+        let others = command.spawn()?;
+        tokio::time::sleep(LATE).await;
         let waiting = self.compose.of("migrate").await?;
         ensure!(waiting[0].state == "running", "migrate does not wait: {}", waiting[0].state);
-        // The file's own way of starting what is missing, which waits for all to be well.
-        self.compose.run(&["up", "-d", "--no-build"]).await?;
+        self.compose.run(&["up", "-d", "--no-build", "rabbitmq"]).await?;
+        engine::outcome(&args, others.wait_with_output().await)?;
         self.quiet().await
     }
 

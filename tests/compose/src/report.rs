@@ -62,7 +62,9 @@ impl Report {
         orders: Option<u64>,
         error: Option<String>,
     ) {
-        eprintln!("  {name}: {}", error.as_deref().unwrap_or("as it should be"));
+        let took =
+            healed.map_or(String::new(), |time| format!(", after {:.1} s", time.as_secs_f64()));
+        eprintln!("  {name}: {}{took}", error.as_deref().unwrap_or("as it should be"));
         self.lines.push(Line { name: name.to_owned(), healed, orders, error });
     }
 

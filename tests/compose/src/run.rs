@@ -64,6 +64,7 @@ async fn play(compose: &mut Compose, args: &Args, report: &mut Report) -> anyhow
     let api = Api::of(compose)?;
     memory(compose, report).await?;
     report.check("ten orders, from outside", checks::orders(compose, &api).await);
+    report.check("prometheus and its alert rules", checks::prometheus(compose, &api).await);
     let faults = args.only.clone().unwrap_or_else(|| Fault::ALL.to_vec());
     let hold = Duration::from_secs(args.hold);
     let mut scene = Scene { compose, hold, asked: 0 };

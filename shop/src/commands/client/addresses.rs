@@ -158,7 +158,8 @@ mod tests {
         assert_eq!(addresses.service(Service::Order), "http://a:1");
         assert_eq!(addresses.service(Service::Audit), "http://127.0.0.1:8085");
         assert_eq!(addresses.trace_page("ab"), "http://127.0.0.1:16686/trace/ab");
-        let addresses = parse(&["--traces-url", "http://jaeger:1", "--traces-page-url", "http://b/"]);
+        let addresses =
+            parse(&["--traces-url", "http://jaeger:1", "--traces-page-url", "http://b/"]);
         assert_eq!(addresses.traces(), "http://jaeger:1");
         assert_eq!(addresses.trace_page("ab"), "http://b/trace/ab");
     }

@@ -179,3 +179,65 @@ async fn what_was_done_before_a_failure_has_been_told() {
     }
     assert!(!told.iter().any(|one| one.starts_with("shop_audit: own")), "{told:?}");
 }
+
+#[tokio::test]
+async fn keys_and_demo_products_are_made_once() {
+    let world = World::new().await;
+    let folder = std::env::temp_dir().join(format!("tidings-migrate-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    let keys = folder.to_string_lossy();
+    let first = ["--keys", &keys, "--demo-products"];
+    assert_eq!(world.migrate(&first).await.unwrap(), Exit::Done);
+    let key = std::fs::read(folder.join("inventory.key")).unwrap();
+    // What somebody has changed since stays as it is.
+    let mut inventory = PgConnection::connect(&world.postgres.url("shop_inventory")).await.unwrap();
+    let change = "update products set name = 'Mug' where sku = 'DEMO-1'";
+    assert_eq!(sqlx::query(change).execute(&mut inventory).await.unwrap().rows_affected(), 1);
+    assert_eq!(world.migrate(&first).await.unwrap(), Exit::Done);
+
+    assert_eq!(std::fs::read(folder.join("inventory.key")).unwrap(), key);
+    let names: Vec<String> = sqlx::query_scalar("select name from products order by sku")
+        .fetch_all(&mut inventory)
+        .await
+        .unwrap();
+    assert_eq!(names, ["Mug", "Linen tea towel"]);
+    let events: i64 = sqlx::query_scalar("select count(*) from messaging.outbox")
+        .fetch_one(&mut inventory)
+        .await
+        .unwrap();
+    assert_eq!(events, 2, "each product is told of once");
+    inventory.close().await.unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_comes_late_is_waited_for_only_when_asked() {
+    let world = World::new().await;
+    let port = sandbox::ports::free_port().unwrap();
+    let real = world.admin();
+    let (host, _) = real.split_once("@").unwrap().1.split_once('/').unwrap();
+    let late = real.replace(host, &format!("127.0.0.1:{port}"));
+    let line = ["shop", "--admin-database-url", &late, "--databases-only"];
+    let migrate = async |more: &[&str]| {
+        let cli = Cli::try_parse_from([&line, more].concat()).unwrap();
+        run(cli.args, &Output::new(&cli.global)).await
+    };
+    let error = format!("{:#}", migrate(&[]).await.unwrap_err());
+    assert!(error.contains("cannot be reached"), "{error}");
+
+    let waiting = migrate(&["--wait", "60"]);
+    let coming = async {
+        // It has found nobody at least once.
+        tokio::time::sleep(2 * super::AGAIN).await;
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let mut server = tokio::net::TcpStream::connect(host).await.unwrap();
+            tokio::task::spawn(async move {
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+            });
+        }
+    };
+    let done = tokio::select! { done = waiting => done, () = coming => unreachable!() };
+    assert_eq!(done.unwrap(), Exit::Done);
+}
