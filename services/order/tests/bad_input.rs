@@ -14,7 +14,7 @@ use http::{Method, Request};
 use order::App;
 use order::presentation::http::api;
 use serde_json::{Value, json};
-use testkit::bad_input::{Bad, MARK, bad_heads, get, made, refused};
+use testkit::bad_input::{Bad, MARK, bad_heads, get, made, other_spellings, refused};
 use uuid::Uuid;
 
 const KEY: &str = "0123456789abcdef";
@@ -245,7 +245,12 @@ fn heads(order: Uuid) -> Vec<Bad> {
 
 fn ids() -> Vec<Bad> {
     let mut all = Vec::new();
-    for id in [MARK, "%00", "%0d%0aa", "%ff", &CUSTOMER[1..]] {
+    let others = other_spellings(CUSTOMER);
+    for id in &others {
+        all.push(field(FIELDS, &with("/customer_id", json!(id)), "/customer_id", "format"));
+    }
+    let others = others.iter().map(String::as_str);
+    for id in [MARK, "%00", "%0d%0aa", "%ff", &CUSTOMER[1..]].into_iter().chain(others) {
         for (method, path) in [
             (Method::GET, format!("/orders/{id}")),
             (Method::GET, format!("/orders/{id}/events")),

@@ -151,6 +151,11 @@ pub fn made(
     }
 }
 
+/// What a UUID looks like elsewhere, and no id does here: in braces, as a URN, without hyphens.
+pub fn other_spellings(id: &str) -> [String; 3] {
+    [format!("{{{id}}}"), format!("urn:uuid:{id}"), id.replace('-', "")]
+}
+
 /// What the table says of the address and the head, of an address that can be read and answers with
 /// `media_type`.
 pub fn bad_heads(path: &str, media_type: &str) -> Vec<Bad> {

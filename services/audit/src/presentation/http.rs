@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::response::Response;
 use chassis::http::openapi::{About, Describe as _, Operation};
 use chassis::http::routing::get_with;
-use chassis::http::{Api, ApiRouter, Json, Path, Query, Stopping};
+use chassis::http::{Api, ApiRouter, Id, Json, Path, Query, Stopping};
 use chassis::problem::Problem;
 use feed::{MEDIA_TYPE, Stream, Told, last_event_id};
 use http::{HeaderMap, StatusCode};
@@ -31,7 +31,7 @@ pub fn api() -> Api<App> {
 
 async fn get_timeline(
     State(app): State<App>,
-    Path(OrderPath { order_id }): Path<OrderPath>,
+    Path(OrderPath { order_id: Id(order_id) }): Path<OrderPath>,
 ) -> Result<Json<TimelineBody>, Problem> {
     let events = app.queries.correlated(order_id).await.map_err(Problem::unavailable)?;
     let recorder = app.pool.identity().service();

@@ -1,12 +1,11 @@
 //! What clients send, checked before anything is decided.
 
-use chassis::http::{Cursor, Limit};
+use chassis::http::{Cursor, Id, Limit};
 use chassis::problem::{FieldErrors, Problem, code};
 use chrono::{DateTime, Utc};
 use envelope::Identity;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use uuid::Uuid;
 
 use crate::application::views::{EventFilter, Place};
 
@@ -15,7 +14,7 @@ use crate::application::views::{EventFilter, Place};
 #[schemars(inline)]
 pub(super) struct OrderPath {
     /// The order's id.
-    pub(super) order_id: Uuid,
+    pub(super) order_id: Id,
 }
 
 /// The query of `GET /events`.

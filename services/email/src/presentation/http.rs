@@ -3,12 +3,11 @@
 use axum::extract::State;
 use chassis::http::openapi::{About, Describe as _, Operation};
 use chassis::http::routing::get_with;
-use chassis::http::{Api, ApiRouter, Json, Query, Time};
+use chassis::http::{Api, ApiRouter, Id, Json, Query, Time};
 use chassis::problem::Problem;
 use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use crate::App;
 use crate::application::views::EmailView;
@@ -29,7 +28,7 @@ pub fn api() -> Api<App> {
 #[schemars(inline)]
 struct Filter {
     /// Those about this order.
-    order_id: Uuid,
+    order_id: Id,
 }
 
 /// All mail about an order.
@@ -71,9 +70,9 @@ impl From<EmailView> for EmailBody {
 
 async fn get_emails(
     State(app): State<App>,
-    Query(filter): Query<Filter>,
+    Query(Filter { order_id: Id(order_id) }): Query<Filter>,
 ) -> Result<Json<EmailsBody>, Problem> {
-    let emails = app.queries.emails(filter.order_id).await.map_err(Problem::unavailable)?;
+    let emails = app.queries.emails(order_id).await.map_err(Problem::unavailable)?;
     Ok(Json(EmailsBody { emails: emails.into_iter().map(EmailBody::from).collect() }))
 }
 

@@ -3,7 +3,9 @@
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chassis::http::routing::{get_with, post_with, put_with};
-use chassis::http::{Api, ApiRouter, Json, KeyedJson, Path, Query, RequestContext, StoredAnswer};
+use chassis::http::{
+    Api, ApiRouter, Id, Json, KeyedJson, Path, Query, RequestContext, StoredAnswer,
+};
 use chassis::problem::{FieldError, Problem, code};
 use http::header::LOCATION;
 use http::{Method, StatusCode};
@@ -133,7 +135,7 @@ async fn get_stock(
 
 async fn get_reservation(
     State(app): State<App>,
-    Path(OrderPath { order_id }): Path<OrderPath>,
+    Path(OrderPath { order_id: Id(order_id) }): Path<OrderPath>,
 ) -> Result<Json<ReservationBody>, Problem> {
     let found = app.queries.reservation(order_id).await.map_err(Problem::unavailable)?;
     found.map(|view| Json(view.into())).ok_or_else(Problem::not_found)

@@ -1,12 +1,11 @@
 //! What clients send, checked before anything is decided.
 
-use chassis::http::{Cursor, Limit};
+use chassis::http::{Cursor, Id, Limit};
 use chassis::problem::{FieldErrors, Problem, code};
 use chrono::DateTime;
 use contracts::{Currency, is_sku};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use uuid::Uuid;
 
 use super::answers::STOCK_KEY;
 use crate::application::views::StockPlace;
@@ -39,7 +38,7 @@ impl ProductPath {
 #[schemars(inline)]
 pub(super) struct OrderPath {
     /// The order's id.
-    pub(super) order_id: Uuid,
+    pub(super) order_id: Id,
 }
 
 /// What a product is to be.

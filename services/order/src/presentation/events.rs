@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use chassis::http::{Path, Stopping};
+use chassis::http::{Id, Path, Stopping};
 use chassis::problem::Problem;
 use feed::{Stream, Told, last_event_id};
 use http::{HeaderMap, StatusCode};
@@ -35,7 +35,7 @@ pub(super) async fn of_all(
 pub(super) async fn of_order(
     State(app): State<App>,
     Stopping(stop): Stopping,
-    Path(OrderPath { order_id }): Path<OrderPath>,
+    Path(OrderPath { order_id: Id(order_id) }): Path<OrderPath>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let tell = move |change: &ChangeRow| {

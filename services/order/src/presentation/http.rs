@@ -3,7 +3,9 @@
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chassis::http::routing::{get_with, post_with};
-use chassis::http::{Api, ApiRouter, Json, KeyedJson, Path, Query, RequestContext, StoredAnswer};
+use chassis::http::{
+    Api, ApiRouter, Id, Json, KeyedJson, Path, Query, RequestContext, StoredAnswer,
+};
 use chassis::problem::{FieldError, Problem, code};
 use contracts::is_sku;
 use feed::MEDIA_TYPE;
@@ -85,7 +87,7 @@ async fn post_order(
 async fn post_cancellation(
     State(app): State<App>,
     RequestContext(context): RequestContext,
-    Path(OrderPath { order_id }): Path<OrderPath>,
+    Path(OrderPath { order_id: Id(order_id) }): Path<OrderPath>,
 ) -> Result<Response, Problem> {
     let cause = Cause::request(order_id, context);
     let mut tries_left = CANCEL_TRIES;
@@ -99,7 +101,7 @@ async fn post_cancellation(
             Err(error) => return Err(error.into()),
         }
     }
-    let Json(order) = get_order(State(app), Path(OrderPath { order_id })).await?;
+    let Json(order) = get_order(State(app), Path(OrderPath { order_id: Id(order_id) })).await?;
     Ok((StatusCode::ACCEPTED, Json(order)).into_response())
 }
 
@@ -131,7 +133,7 @@ async fn list_products(
 
 async fn get_order(
     State(app): State<App>,
-    Path(OrderPath { order_id }): Path<OrderPath>,
+    Path(OrderPath { order_id: Id(order_id) }): Path<OrderPath>,
 ) -> Result<Json<OrderBody>, Problem> {
     let order = app.queries.order(order_id).await.map_err(Problem::unavailable)?;
     order.map(|view| Json(view.into())).ok_or_else(Problem::not_found)

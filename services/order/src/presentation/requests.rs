@@ -1,6 +1,6 @@
 //! What clients send, checked before anything is decided.
 
-use chassis::http::{Cursor, Limit};
+use chassis::http::{Cursor, Id, Limit};
 use chassis::problem::{FieldErrors, Problem, code};
 use chrono::{DateTime, TimeDelta};
 use contracts::{Currency, is_sku};
@@ -31,7 +31,7 @@ const MAX_TOKEN: usize = 64;
     "payment_method": "pm_ok",
 }]))]
 pub struct NewOrder {
-    customer_id: Uuid,
+    customer_id: Id,
     /// Where mail about the order goes.
     #[schemars(email, length(min = 3, max = MAX_EMAIL))]
     customer_email: String,
@@ -74,7 +74,7 @@ struct NewMoney {
 #[schemars(inline)]
 pub struct OrderPath {
     /// The order's id.
-    pub order_id: Uuid,
+    pub order_id: Id,
 }
 
 /// Which product.
@@ -109,7 +109,7 @@ impl NewOrder {
         let lines = self.lines.into_iter().map(|line| (line.sku, line.quantity as u32)).collect();
         faults.into_result(PlaceOrder {
             order_id,
-            customer_id: self.customer_id,
+            customer_id: self.customer_id.0,
             customer_email: self.customer_email,
             payment_method: self.payment_method,
             lines,
@@ -155,7 +155,7 @@ fn is_email(text: &str) -> bool {
 #[schemars(inline)]
 pub struct OrdersQuery {
     /// Only this customer's.
-    customer_id: Option<Uuid>,
+    customer_id: Option<Id>,
     /// Only those with this status.
     #[schemars(with = "StatusName", default)]
     status: Option<StatusName>,
@@ -186,10 +186,12 @@ impl OrdersQuery {
         });
         let place = |micros, id: &str| {
             let at = DateTime::from_timestamp_micros(micros)?;
-            Some(OrderPlace { at, id: id.parse().ok()? })
+            let Id(id) = id.parse().ok()?;
+            Some(OrderPlace { at, id })
         };
         let before = self.cursor.map(|cursor| cursor.time_and_key(place)).transpose()?;
-        Ok((self.limit, OrderFilter { customer_id: self.customer_id, status, before }))
+        let customer_id = self.customer_id.map(|Id(id)| id);
+        Ok((self.limit, OrderFilter { customer_id, status, before }))
     }
 }
 

@@ -3,12 +3,11 @@
 use axum::extract::State;
 use chassis::http::openapi::{About, Describe as _, Operation};
 use chassis::http::routing::get_with;
-use chassis::http::{Api, ApiRouter, Json, Path};
+use chassis::http::{Api, ApiRouter, Id, Json, Path};
 use chassis::problem::Problem;
 use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use crate::App;
 use crate::application::views::PaymentView;
@@ -26,7 +25,7 @@ pub fn api() -> Api<App> {
 #[schemars(inline)]
 struct OrderPath {
     /// The order's id.
-    order_id: Uuid,
+    order_id: Id,
 }
 
 /// A payment, as a client sees it.
@@ -66,7 +65,7 @@ impl From<PaymentView> for PaymentBody {
 
 async fn get_payment(
     State(app): State<App>,
-    Path(OrderPath { order_id }): Path<OrderPath>,
+    Path(OrderPath { order_id: Id(order_id) }): Path<OrderPath>,
 ) -> Result<Json<PaymentBody>, Problem> {
     let payment = app.queries.payment(order_id).await.map_err(Problem::unavailable)?;
     payment.map(|view| Json(view.into())).ok_or_else(Problem::not_found)

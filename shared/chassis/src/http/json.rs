@@ -74,15 +74,15 @@ mod tests {
     use std::collections::HashMap;
 
     use serde::Deserialize;
-    use uuid::Uuid;
 
     use super::*;
+    use crate::http::Id;
     use crate::problem::{FieldError, code};
 
     #[derive(Debug, Deserialize)]
     #[allow(dead_code)]
     struct Order {
-        customer_id: Uuid,
+        customer_id: Id,
         email: String,
         lines: Vec<Line>,
         method: Option<Method>,
@@ -177,8 +177,11 @@ mod tests {
         assert_eq!(fault("\"lines\":[],\"method\":\"cash\""), pair("/method", code::FORMAT));
         assert_eq!(fault("\"lines\":[],\"method\":7"), pair("/method", code::TYPE));
         assert_eq!(fault("\"lines\":{}"), pair("/lines", code::TYPE));
-        let problem = decode::<Order>(b"{\"customer_id\":\"no\",\"email\":\"a\",\"lines\":[]}");
-        assert_eq!(problem.unwrap_err().errors()[0], FieldError::new("/customer_id", code::FORMAT));
+        for id in ["no", &format!("{{{ID}}}"), &ID.replace('-', "")] {
+            let body = format!("{{\"customer_id\":\"{id}\",\"email\":\"a\",\"lines\":[]}}");
+            let problem = decode::<Order>(body.as_bytes()).unwrap_err();
+            assert_eq!(problem.errors(), [FieldError::new("/customer_id", code::FORMAT)]);
+        }
         assert_eq!(decode::<Order>(b"[]").unwrap_err().errors()[0].pointer(), "");
     }
 

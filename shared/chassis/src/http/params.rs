@@ -10,8 +10,8 @@ use super::schema;
 use super::strict::Node;
 use crate::problem::{FieldError, Problem, code};
 
-/// Values of the path's placeholders. What does not parse, such as an id that is no UUID, is `400
-/// invalid_id`.
+/// Values of the path's placeholders. What does not parse, such as an [`Id`](super::Id) of another
+/// form, is `400 invalid_id`.
 #[derive(Clone, Copy, Debug)]
 pub struct Path<T>(pub T);
 
@@ -41,7 +41,8 @@ fn is_id(name: &str) -> bool {
 
 /// Query parameters, as strict as a body: unknown, repeated and malformed ones are `422
 /// validation_failed` with the pointer `/name`. A parameter called `id` or `..._id` that has no id's
-/// form is `400 invalid_id`.
+/// form is `400 invalid_id`, and so is a `cursor` with control characters `400 invalid_cursor`: it is
+/// opaque, and none of ours.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<T>(pub T);
 
@@ -60,6 +61,8 @@ fn decode<T: DeserializeOwned>(pairs: Vec<(String, String)>) -> Result<T, Proble
     schema::read(&Node::Object(members.collect()), true).map_err(|faults| {
         if faults.iter().any(is_malformed_id) {
             Problem::invalid_id()
+        } else if faults.iter().any(is_foreign_cursor) {
+            Problem::invalid_cursor()
         } else {
             Problem::validation_failed(faults)
         }
@@ -70,21 +73,25 @@ fn is_malformed_id(fault: &FieldError) -> bool {
     fault.code() == code::FORMAT && is_id(fault.pointer().trim_start_matches('/'))
 }
 
+fn is_foreign_cursor(fault: &FieldError) -> bool {
+    fault.code() == code::CONTROL_CHARACTER && fault.pointer() == "/cursor"
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use serde::Deserialize;
-    use uuid::Uuid;
-
     use super::*;
+    use crate::http::{Cursor, Id};
+    use serde::Deserialize;
 
     #[derive(Debug, Default, Deserialize, PartialEq)]
     #[serde(default)]
     struct Filter {
-        customer_id: Option<Uuid>,
+        customer_id: Option<Id>,
         status: Option<Status>,
         limit: Option<u16>,
         all: bool,
+        cursor: Option<Cursor>,
     }
 
     #[derive(Debug, Deserialize, PartialEq)]
@@ -101,7 +108,7 @@ mod tests {
     fn texts_become_the_types_that_the_query_has() {
         let read = query(&[("limit", "50"), ("status", "pending"), ("all", "true")]).unwrap();
         let status = Some(Status::Pending);
-        assert_eq!(read, Filter { limit: Some(50), status, all: true, customer_id: None });
+        assert_eq!(read, Filter { limit: Some(50), status, all: true, ..Filter::default() });
         assert_eq!(query(&[]).unwrap(), Filter::default());
     }
 
@@ -121,6 +128,17 @@ mod tests {
         );
         assert_eq!(first(&[("status", "gone")]), FieldError::new("/status", code::FORMAT));
         assert_eq!(first(&[("colour", "red")]), FieldError::new("", code::UNKNOWN_FIELD));
-        assert_eq!(first(&[("customer_id", "7")]), FieldError::new("", "invalid_id"));
+        for id in ["7", "0198c0de000070008000000000000001"] {
+            assert_eq!(first(&[("customer_id", id)]), FieldError::new("", "invalid_id"));
+        }
+    }
+
+    #[test]
+    fn a_cursor_with_control_characters_is_a_foreign_one_like_any_other() {
+        let code = |pairs: &[(&str, &str)]| query(pairs).unwrap_err().code();
+        assert_eq!(code(&[("cursor", "\0")]), "invalid_cursor");
+        assert_eq!(code(&[("cursor", "\r\n"), ("limit", "x")]), "invalid_cursor");
+        assert_eq!(code(&[("cursor", "\0"), ("customer_id", "7")]), "invalid_id");
+        assert_eq!(code(&[("cursor", "a"), ("cursor", "a")]), "validation_failed");
     }
 }
