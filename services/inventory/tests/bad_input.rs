@@ -259,9 +259,12 @@ async fn a_request_at_the_wrong_time() {
     let again = here.ask(arrive(KEY, one)).await;
     assert_eq!((again.status, &again.bytes), (first.status, &first.bytes));
     assert_eq!(again.headers["idempotency-replayed"], "true", "Same key, same payload, done");
-    let reused =
-        Bad::new("Same key, other payload", arrive(KEY, two), 422, "idempotency_key_reused");
-    refused(&here.router, vec![reused]).await;
+    // Whatever is wrong with the other payload.
+    for other in [two, "", MARK, "{}", "{\"quantity\":0}", "{\"quantity\":\"1\"}"] {
+        let request = arrive(KEY, other);
+        let reused = Bad::new("Same key, other payload", request, 422, "idempotency_key_reused");
+        refused(&here.router, vec![reused.named(other)]).await;
+    }
 
     let mut tx = here.tx().await;
     let key = RequestKey::new(format!("POST {ARRIVE}"), "running-01234567", one.as_bytes());

@@ -54,15 +54,21 @@ async fn a_key_that_was_used() {
     assert_eq!(again.headers["idempotency-replayed"], "true", "{row}");
 
     let row = "Same key, other payload";
-    for other in [format!("{} ", body()), basket(&[("A", 2)]).to_string()] {
-        let bad = Bad::new(row, post(KEY, other), 422, "idempotency_key_reused");
+    let bodies = [format!("{} ", body()), basket(&[("A", 2)]).to_string()];
+    // Whatever is wrong with the other: no JSON, no order, no such product.
+    let bad = ["", MARK, "{}", &body().replace("pm_ok", ""), &basket(&[(MARK, 1)]).to_string()];
+    for other in bodies.into_iter().chain(bad.map(str::to_owned)) {
+        let what = other.clone();
+        let bad = Bad::new(row, post(KEY, other), 422, "idempotency_key_reused").named(&what);
         refused(&router, vec![bad]).await;
     }
 
     let row = "Same key, first still running";
     let running = begun(&shop, "running-01234567").await;
     let bad = Bad::new(row, post("running-01234567", body()), 409, "request_in_progress");
-    refused(&router, vec![bad.header("retry-after", "1")]).await;
+    // What the first one asks for is not known before its end; a bad body can be told of meanwhile.
+    let invalid = Bad::new(row, post("running-01234567", MARK), 400, "malformed_json");
+    refused(&router, vec![bad.header("retry-after", "1"), invalid]).await;
 
     let row = "First attempt died before commit";
     drop(running);
@@ -82,6 +88,8 @@ async fn a_key_that_was_used() {
     let new = shop.ask(post(KEY, body())).await;
     assert_eq!(new.status.as_u16(), 202, "{row}");
     assert_ne!(new.body["order_id"], first.body["order_id"], "{row}");
+    sqlx::query(age).execute(shop.pool.pg()).await.unwrap();
+    refused(&router, vec![Bad::new(row, post(KEY, MARK), 400, "malformed_json")]).await;
     assert_eq!(shop.count("orders").await, 3, "{row}");
 }
 
@@ -122,6 +130,8 @@ async fn a_database_that_is_away() {
     }
     let away = |request| Bad::new(row, request, 503, "unavailable").header("retry-after", "5");
     refused(&router, all.into_iter().map(away).collect()).await;
+    // A body that is bad in itself needs no database to be told so.
+    refused(&router, vec![Bad::new(row, post(KEY, MARK), 400, "malformed_json")]).await;
 }
 
 #[tokio::test]

@@ -66,10 +66,10 @@ struct Page {
     limit: Option<u16>,
 }
 
-async fn place(order: KeyedJson<Order>) -> Json<serde_json::Value> {
+async fn place(order: KeyedJson<Order>) -> Result<Json<serde_json::Value>, Problem> {
     let KeyedJson { key, body, bytes } = order;
-    let quantity = body.quantity;
-    Json(json!({"key": key.as_str(), "quantity": quantity, "bytes": bytes.len()}))
+    let quantity = body?.quantity;
+    Ok(Json(json!({"key": key.as_str(), "quantity": quantity, "bytes": bytes.len()})))
 }
 
 async fn import(KeyedCsv { key, bytes }: KeyedCsv) -> Json<serde_json::Value> {

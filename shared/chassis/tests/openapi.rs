@@ -41,7 +41,7 @@ async fn hang(
     Path(Which { lamp_id }): Path<Which>,
     lamp: KeyedJson<Lamp>,
 ) -> Result<Json<Lamp>, Problem> {
-    if lamp_id.is_nil() { Err(Problem::invalid_state()) } else { Ok(Json(lamp.body)) }
+    if lamp_id.is_nil() { Err(Problem::invalid_state()) } else { Ok(Json(lamp.body?)) }
 }
 
 async fn list(_: Query<Page>) -> Json<Vec<Lamp>> {

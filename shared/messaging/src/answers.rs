@@ -26,8 +26,9 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sha2::{Digest, Sha256};
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 
+use crate::pool::Pool;
 use crate::tx::{Tx, TxError};
 
 /// How long an answer is given again unless [`Retention`](crate::Retention) says otherwise.
@@ -104,14 +105,7 @@ impl Tx {
         .fetch_one(self.conn())
         .await?;
         // Only after the lock, so that it sees what the holder before us has committed.
-        let stored = sqlx::query!(
-            "select fingerprint, status, location, body, answered_at from messaging.answer
-            where scope = $1 and key = $2",
-            key.scope,
-            key.key,
-        )
-        .fetch_optional(self.conn())
-        .await?;
+        let stored = find(self.conn(), key).await?;
         let too_old = self.now() - self.pool().answers_kept();
         let (stored, old) = match stored {
             Some(row) if row.answered_at < too_old => (None, true),
@@ -124,12 +118,7 @@ impl Tx {
             None if free => Remembered::Nothing,
             None => Remembered::InProgress,
             // Whoever has the lock repeats the request as we do.
-            Some(row) if row.fingerprint != key.fingerprint => Remembered::Reused,
-            Some(row) => Remembered::Answer(Answer {
-                status: row.status.unsigned_abs(),
-                location: row.location,
-                body: row.body,
-            }),
+            Some(row) => row.remembered(key),
         })
     }
 
@@ -168,6 +157,54 @@ impl Tx {
         .await?;
         Ok(())
     }
+}
+
+impl Pool {
+    /// Looks a key up and takes nothing: for a request that will not be handled, whatever comes of it.
+    /// One whose first request is still running is not known yet.
+    ///
+    /// # Errors
+    /// The database's own.
+    pub async fn remembered(&self, key: &RequestKey) -> Result<Remembered, sqlx::Error> {
+        let too_old = self.clock().now() - self.answers_kept();
+        let stored = find(self.pg(), key).await?.filter(|row| row.answered_at >= too_old);
+        Ok(stored.map_or(Remembered::Nothing, |row| row.remembered(key)))
+    }
+}
+
+/// An answer with what it was given to.
+struct Stored {
+    fingerprint: Vec<u8>,
+    status: i16,
+    location: Option<String>,
+    body: Vec<u8>,
+    answered_at: DateTime<Utc>,
+}
+
+impl Stored {
+    /// What it is to a request under its key.
+    fn remembered(self, key: &RequestKey) -> Remembered {
+        if self.fingerprint != key.fingerprint {
+            return Remembered::Reused;
+        }
+        let Self { status, location, body, .. } = self;
+        Remembered::Answer(Answer { status: status.unsigned_abs(), location, body })
+    }
+}
+
+async fn find(
+    connection: impl PgExecutor<'_>,
+    key: &RequestKey,
+) -> Result<Option<Stored>, sqlx::Error> {
+    sqlx::query_as!(
+        Stored,
+        "select fingerprint, status, location, body, answered_at from messaging.answer
+            where scope = $1 and key = $2",
+        key.scope,
+        key.key,
+    )
+    .fetch_optional(connection)
+    .await
 }
 
 /// Deletes up to `limit` answers given before `cutoff`, oldest first; returns how many. It leaves

@@ -49,6 +49,11 @@ impl Desk {
         known
     }
 
+    /// The same, asked by somebody who will not handle the request.
+    async fn looked_up(&self, key: &RequestKey) -> Remembered {
+        self.pool.remembered(key).await.unwrap()
+    }
+
     /// Handles a request under a key that must be free.
     async fn answer(&self, key: &RequestKey, answer: &Answer) {
         let mut tx = self.begin().await;
@@ -112,6 +117,21 @@ async fn an_answer_is_given_again_to_the_same_request_and_to_no_other() {
     assert_eq!(desk.known(&elsewhere.clone()).await, Remembered::Answer(lit("cellar")));
     let plain = RequestKey { fingerprint: key("cellar").fingerprint, ..elsewhere };
     assert_eq!(desk.known(&plain).await, Remembered::Reused);
+}
+
+#[tokio::test]
+async fn a_look_takes_no_key_and_knows_only_what_was_answered() {
+    let desk = Desk::open().await;
+    let mut first = desk.begin().await;
+    assert_eq!(desk.looked_up(&key("hall")).await, Remembered::Nothing);
+    assert_eq!(first.remembered(&key("hall")).await.unwrap(), Remembered::Nothing, "it is free");
+    first.remember(&key("hall"), &lit("hall")).await.unwrap();
+    assert_eq!(desk.looked_up(&key("attic")).await, Remembered::Nothing, "not before its end");
+    first.commit().await.unwrap();
+    assert_eq!(desk.looked_up(&key("hall")).await, Remembered::Answer(lit("hall")));
+    assert_eq!(desk.looked_up(&key("attic")).await, Remembered::Reused);
+    desk.clock.set(TimeDelta::hours(25));
+    assert_eq!(desk.looked_up(&key("attic")).await, Remembered::Nothing);
 }
 
 #[tokio::test]

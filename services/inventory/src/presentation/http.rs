@@ -10,7 +10,7 @@ use chassis::problem::{FieldError, Problem, code};
 use http::header::LOCATION;
 use http::{Method, StatusCode};
 use messaging::answers::{Answer, Remembered, RequestKey};
-use messaging::{Cause, Tx};
+use messaging::{Cause, Pool, Tx};
 
 use super::answers::{ProductBody, ReservationBody, StockBody, StockPage};
 use super::import::{BODY_BYTES, import};
@@ -92,7 +92,10 @@ async fn post_arrival(
     let sku = path.into_sku()?;
     let scope = format!("{} /stock/{sku}/replenish", Method::POST);
     let key = RequestKey::new(scope, request.key.as_str(), &request.bytes);
-    let quantity = request.body.into_quantity()?;
+    let quantity = match request.body.and_then(Arrival::into_quantity) {
+        Ok(quantity) => quantity,
+        Err(fault) => return unless_answered(&app.pool, &key, fault).await,
+    };
     let cause = Cause::request(app.pool.new_id(), context);
     let mut tx = Tx::begin(&app.pool, cause).await.map_err(StoreError::from)?;
     if let Some(answer) = recalled(&mut tx, &key).await? {
@@ -148,6 +151,20 @@ pub(super) async fn recalled(tx: &mut Tx, key: &RequestKey) -> Result<Option<Res
         Remembered::Answer(answer) => Ok(Some(stored(answer, true))),
         Remembered::Reused => Err(Problem::idempotency_key_reused()),
         Remembered::InProgress => Err(Problem::request_in_progress()),
+    }
+}
+
+/// Refuses a body for its `fault`, unless its key has an answer: then the key is told of first. Only
+/// bodies that are refused are looked up like this, and a look-up that fails hides no fault.
+async fn unless_answered(
+    pool: &Pool,
+    key: &RequestKey,
+    fault: Problem,
+) -> Result<Response, Problem> {
+    match pool.remembered(key).await {
+        Ok(Remembered::Answer(answer)) => Ok(stored(answer, true)),
+        Ok(Remembered::Reused) => Err(Problem::idempotency_key_reused()),
+        Ok(Remembered::Nothing | Remembered::InProgress) | Err(_) => Err(fault),
     }
 }
 

@@ -11,7 +11,7 @@ use contracts::is_sku;
 use feed::MEDIA_TYPE;
 use http::{Method, StatusCode};
 use messaging::answers::{Answer, Remembered, RequestKey};
-use messaging::{Cause, Tx};
+use messaging::{Cause, Pool, Tx};
 use uuid::Uuid;
 
 use super::answers::{OrderBody, OrdersPage, ProductBody, ProductsPage};
@@ -56,7 +56,12 @@ async fn post_order(
 ) -> Result<Response, Problem> {
     let scope = format!("{} /orders", Method::POST);
     let key = RequestKey::new(scope, request.key.as_str(), &request.bytes);
-    let command = request.body.into_command(app.pool.new_id(), app.order_deadline)?;
+    let order_id = app.pool.new_id();
+    let command = request.body.and_then(|new| new.into_command(order_id, app.order_deadline));
+    let command = match command {
+        Ok(command) => command,
+        Err(fault) => return unless_answered(&app.pool, &key, fault).await,
+    };
     let trace_id = messaging::trace::trace_id(&context);
     let cause = Cause::request(command.order_id, context);
     let mut tx = Tx::begin(&app.pool, cause).await.map_err(StoreError::from)?;
@@ -169,6 +174,20 @@ fn refused(refusal: &PlaceOrderError) -> Answer {
 pub(super) fn price_changed() -> Problem {
     let detail = "The total differs from expected_total; read the prices again.";
     Problem::conflict("price_changed", "Price changed", detail)
+}
+
+/// Refuses a body for its `fault`, unless its key has an answer: then the key is told of first. Only
+/// bodies that are refused are looked up like this, and a look-up that fails hides no fault.
+async fn unless_answered(
+    pool: &Pool,
+    key: &RequestKey,
+    fault: Problem,
+) -> Result<Response, Problem> {
+    match pool.remembered(key).await {
+        Ok(Remembered::Answer(answer)) => Ok(stored(answer, true)),
+        Ok(Remembered::Reused) => Err(Problem::idempotency_key_reused()),
+        Ok(Remembered::Nothing | Remembered::InProgress) | Err(_) => Err(fault),
+    }
 }
 
 fn stored(answer: Answer, replayed: bool) -> Response {

@@ -51,13 +51,17 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
 
 /// A JSON body with the idempotency key that a route needs, checked in the order of the contract:
 /// size, media type, key, syntax, schema. (Two extractors one after the other would check the key
-/// first.)
-#[derive(Clone, Debug)]
+/// first.) What is wrong with the body is left to the route to tell: a key that has an answer for
+/// another body is refused for that, whatever this one holds.
+#[derive(Debug)]
 pub struct KeyedJson<T> {
     /// The client's key.
     pub key: IdempotencyKey,
     /// The body.
-    pub body: T,
+    ///
+    /// # Errors
+    /// `400 malformed_json`, `422 validation_failed`.
+    pub body: Result<T, Problem>,
     /// The body as it came: the request's fingerprint is made of these bytes.
     pub bytes: Bytes,
 }
@@ -69,7 +73,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for KeyedJson<T> {
         let (parts, body) = request.into_parts();
         let bytes = body::read_as(json::JSON, &parts.headers, body).await?;
         let key = IdempotencyKey::from_headers(&parts.headers)?;
-        Ok(Self { key, body: json::decode(&bytes)?, bytes })
+        Ok(Self { key, body: json::decode(&bytes), bytes })
     }
 }
 
