@@ -35,8 +35,8 @@
 //! }
 //!
 //! async fn serve(config: ServiceConfig) -> anyhow::Result<Outcome> {
-//!     let telemetry = telemetry::init("greeter", &config.telemetry)?;
 //!     let metrics = metrics::install("shop")?;
+//!     let telemetry = telemetry::init("greeter", &config.telemetry)?;
 //!     let health = Health::new();
 //!     health.check("postgres", || async { Err("not connected yet".to_owned()) });
 //!     let api = Api::new(ApiRouter::new().api_route("/greetings", post(greet)));

@@ -112,8 +112,8 @@ impl Host {
     /// When a setting is of the right form and still cannot be used: a signing key that is not the one
     /// that the others know.
     pub fn open(name: &'static str, config: ServiceConfig) -> anyhow::Result<Self> {
-        let telemetry = telemetry::init(name, &config.telemetry)?;
         let metrics = metrics::install(NAMESPACE)?;
+        let telemetry = telemetry::init(name, &config.telemetry)?;
         let identity = Identity::new(NAMESPACE, &config.environment, name);
         let signing_key = config.signing_key.expose_secret();
         let signer = Signer::from_base64(&config.signing_key_id, signing_key)?;

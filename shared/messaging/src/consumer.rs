@@ -15,7 +15,7 @@ use crate::failure::Trouble;
 use crate::intake::{Accepted, Intake};
 use crate::pool::Pool;
 use crate::reason::Code;
-use crate::retry::{Backoff, rung_after};
+use crate::retry::{Backoff, LADDER, rung_after};
 use crate::step::{Progress, Step};
 use crate::topology::Topology;
 use crate::transport::{Delivery, Failure, Settlement, Subscription, Transport, TransportError};
@@ -325,6 +325,22 @@ impl Consumer {
             attempts: delivery.attempts.saturating_add(1),
             first_failed_at: delivery.first_failed_at.unwrap_or_else(|| self.pool.clock().now()),
         }
+    }
+}
+
+/// The metrics of consumers, by the values of their labels.
+pub(crate) fn name_metrics() {
+    counter!("inbox_duplicates_total").increment(0);
+    counter!("chunks_taken_apart_total").increment(0);
+    counter!("clock_skew_total").increment(0);
+    for outcome in ["handled", "superseded", "duplicate", "retried", "parked"] {
+        counter!("messages_total", "outcome" => outcome).increment(0);
+    }
+    for rung in LADDER {
+        counter!("retries_total", "rung" => rung.name).increment(0);
+    }
+    for code in Code::OURS {
+        counter!("parked_total", "code" => code.as_str()).increment(0);
     }
 }
 

@@ -10,6 +10,7 @@ use metrics::gauge;
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -59,7 +60,6 @@ impl Parker {
             self.waiting.clear();
             self.subscription = Some(self.transport.parked(&self.topology).await?);
             self.vitals.well(Part::Parker);
-            self.count().await;
         }
         let Some(subscription) = self.subscription.as_mut() else { return Ok(Progress::More) };
         if self.waiting.is_empty() {
@@ -79,19 +79,22 @@ impl Parker {
         subscription.settle(stored).await?;
         self.away.reset();
         self.vitals.well(Part::Parker);
-        self.count().await;
+        // What has appeared is told at once, and what goes by the gauges.
+        count(self.pool.pg()).await;
         Ok(Progress::More)
     }
+}
 
-    async fn count(&self) {
-        let parked = sqlx::query_scalar!(
-            r#"select count(*) as "n!" from messaging.dead_letter where state = 'parked'"#
-        )
-        .fetch_one(self.pool.pg())
-        .await;
-        if let Ok(parked) = parked {
-            gauge!("dead_letters").set(parked as f64);
-        }
+/// Tells how many dead letters wait for a decision.
+pub(crate) async fn count(pg: &PgPool) {
+    let parked = sqlx::query_scalar!(
+        r#"select count(*) as "n!" from messaging.dead_letter where state = 'parked'"#
+    )
+    .fetch_one(pg)
+    .await;
+    match parked {
+        Ok(parked) => gauge!("dead_letters").set(parked as f64),
+        Err(error) => tracing::debug!(%error, "dead letters are not counted"),
     }
 }
 

@@ -1,18 +1,19 @@
-//! Measures the outbox for those who watch: how much waits, since when, how much is stuck. A task of
-//! its own, so that it goes on telling while the relay waits for a broker that holds it back.
+//! Measures outbox and dead letters for those who watch: how much waits, since when, how much is
+//! stuck, how much is parked. A task of its own, so that it goes on telling while the relay waits for a
+//! broker that holds it back, and when somebody else has decided over dead letters.
 
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use metrics::gauge;
 
-use crate::outbox;
 use crate::pool::Pool;
 use crate::step::{Progress, Step};
+use crate::{dead_letter, outbox};
 
 const PAUSE: Duration = Duration::from_secs(15);
 
-/// Measures `pool`'s outbox.
+/// Measures `pool`'s outbox and dead letters.
 pub(crate) struct Gauges(pub(crate) Pool);
 
 impl Step for Gauges {
@@ -27,6 +28,7 @@ impl Step for Gauges {
             }
             Err(error) => tracing::debug!(%error, "outbox is not measured"),
         }
+        dead_letter::count(self.0.pg()).await;
         // What was left to wait for its time by another process is found here, too.
         self.0.set_some_wait(true);
         Progress::Idle(PAUSE)

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use envelope::signature::KeyRing;
-use metrics::{counter, gauge, histogram};
+use metrics::{counter, gauge};
 use tokio_util::sync::CancellationToken;
 
-use crate::consumer::{Consumer, ConsumerSettings};
+use crate::consumer::{self, Consumer, ConsumerSettings};
 use crate::dead_letter::Parker;
 use crate::gauges::Gauges;
 use crate::handler::Handlers;
@@ -18,7 +18,7 @@ use crate::housekeeping::{Housekeeping, Retention};
 use crate::intake::Intake;
 use crate::pool::Pool;
 use crate::presence::Presence;
-use crate::relay::Relay;
+use crate::relay::{self, Relay};
 use crate::retry::LADDER;
 use crate::step::{Signal, repeat};
 use crate::topology::Topology;
@@ -59,14 +59,6 @@ pub type Running = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 pub struct RetentionTooShort {
     kept: TimeDelta,
     needed: TimeDelta,
-}
-
-/// So that what has not happened yet is there to be watched.
-fn name_metrics() {
-    counter!("inbox_duplicates_total").increment(0);
-    counter!("outbox_full_total").increment(0);
-    gauge!("dead_letters").increment(0.0);
-    let _ = histogram!("commit_to_confirm_seconds");
 }
 
 impl Messaging {
@@ -170,7 +162,7 @@ impl Messaging {
     /// Everything that has to run, in the order of starting. Stop in the reverse order: the relay
     /// last, so that what a handler still committed leaves the house.
     pub fn tasks(&self) -> Vec<Task> {
-        name_metrics();
+        self.name_metrics();
         let written = self.pool.outbox_written().clone();
         // Made here and not when it runs: what is leased before others can see us is not ours.
         let presence = Presence::new(self.pool.clone());
@@ -194,6 +186,17 @@ impl Messaging {
             }));
         }
         tasks
+    }
+
+    /// So that what has not happened yet is there to be watched: a counter that begins with its first
+    /// event shows no increase with it.
+    fn name_metrics(&self) {
+        counter!("outbox_full_total").increment(0);
+        gauge!("dead_letters").increment(0.0);
+        relay::name_metrics();
+        if !self.topology.bindings.is_empty() {
+            consumer::name_metrics();
+        }
     }
 
     fn task(

@@ -31,6 +31,31 @@ pub enum Code {
 }
 
 impl Code {
+    /// Those that we park for: all but the broker's own.
+    pub(crate) const OURS: [Self; 21] = [
+        Self::Oversize,
+        Self::BadContentType,
+        Self::Unsigned,
+        Self::BadSignature,
+        Self::UnknownKey,
+        Self::RevokedKey,
+        Self::NotAuthorised,
+        Self::Malformed,
+        Self::EnvelopeInvalid,
+        Self::HeaderMismatch,
+        Self::UnknownType,
+        Self::UnsupportedVersion,
+        Self::SchemaInvalid,
+        Self::TimeInFuture,
+        Self::Stale,
+        Self::IdCollision,
+        Self::SequenceGap,
+        Self::UnknownAggregate,
+        Self::RetriesExhausted,
+        Self::Rejected,
+        Self::Panicked,
+    ];
+
     /// The code as it is stored, shown and counted.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -63,5 +88,16 @@ impl Code {
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_codes_are_ours_but_the_last() {
+        let numbers: Vec<_> = Code::OURS.iter().map(|code| *code as usize).collect();
+        assert_eq!(numbers, (0..Code::DeliveryLimit as usize).collect::<Vec<_>>());
     }
 }

@@ -17,7 +17,7 @@ use crate::pool::Pool;
 use crate::retry::Backoff;
 use crate::step::{Progress, Step};
 use crate::trace;
-use crate::transport::{Fate, Outgoing, Publisher, Transport};
+use crate::transport::{Blocked, Fate, Outgoing, Publisher, Transport};
 use crate::vitals::{Part, Vitals};
 
 /// Rows per claim. Large enough to hide the broker's latency, small enough to settle within one.
@@ -25,6 +25,8 @@ const BATCH: i64 = 500;
 /// How soon a row that no queue wanted, or a full one refused, is tried again: 0.25 s doubling.
 const REFUSED_BASE: Duration = Duration::from_millis(250);
 const REFUSED_MAX: Duration = Duration::from_secs(5);
+/// How often a publish that waits is asked whether the broker holds it back.
+const BLOCKED_LOOK: Duration = Duration::from_secs(1);
 
 /// Publishes the partitions that this process holds the lease of.
 pub struct Relay {
@@ -175,8 +177,8 @@ impl Relay {
                 published_at: now,
             })
             .collect();
-        let fates = publisher.publish(&batch).await;
-        gauge!("broker_blocked").set(f64::from(u8::from(publisher.blocked())));
+        let blocked = publisher.blocked();
+        let fates = telling(publisher.publish(&batch), &blocked).await;
         for (span, fate) in spans.iter().zip(&fates) {
             if *fate != Fate::Confirmed {
                 trace::fail(span, fate_name(fate), fate_name(fate));
@@ -198,6 +200,22 @@ impl Relay {
         }
         Ok(())
     }
+}
+
+/// Tells whether the broker holds us back for as long as `publishing` goes on, which may be as long as
+/// it does.
+async fn telling<T>(publishing: impl Future<Output = T>, blocked: &Blocked) -> T {
+    tokio::pin!(publishing);
+    loop {
+        match tokio::time::timeout(BLOCKED_LOOK, &mut publishing).await {
+            Ok(done) => return done,
+            Err(_) => tell_blocked(blocked()),
+        }
+    }
+}
+
+fn tell_blocked(blocked: bool) {
+    gauge!("broker_blocked").set(f64::from(u8::from(blocked)));
 }
 
 /// What became of a batch.
@@ -272,6 +290,15 @@ fn publish_span(pool: &Pool, row: &Row, now: DateTime<Utc>) -> Context {
     trace::publish(pool.tracer(), &creation, about, waited)
 }
 
+/// The metrics of relays, by the values of their labels.
+pub(crate) fn name_metrics() {
+    for fate in [Fate::Confirmed, Fate::Unroutable, Fate::Refused, Fate::Unknown] {
+        counter!("outbox_publish_total", "fate" => fate_name(&fate)).increment(0);
+    }
+    let _ = histogram!("commit_to_confirm_seconds");
+    gauge!("broker_blocked").increment(0.0);
+}
+
 fn fate_name(fate: &Fate) -> &'static str {
     match fate {
         Fate::Confirmed => "confirmed",
@@ -283,7 +310,10 @@ fn fate_name(fate: &Fate) -> &'static str {
 
 impl Step for Relay {
     async fn step(&mut self) -> Progress {
-        match self.advance().await {
+        let advanced = self.advance().await;
+        // Also with nothing to publish: an alarm is over for those, too, who wait for no confirm.
+        tell_blocked(self.publisher.as_ref().is_some_and(|publisher| publisher.blocked()()));
+        match advanced {
             Ok(progress) => {
                 self.database_away.reset();
                 progress

@@ -3,9 +3,19 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use metrics::Counter;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
+
+/// Shows what was lost before anything is, so that the first loss is an increase.
+pub(super) fn name_metrics() {
+    lost().increment(0);
+}
+
+fn lost() -> Counter {
+    metrics::counter!("telemetry_spans_lost_total")
+}
 
 /// Logs the change of the collector's state, not every export: a collector that is down for an hour
 /// is two lines.
@@ -32,7 +42,7 @@ impl<E: SpanExporter> SpanExporter for Watched<E> {
                 }
             }
             Err(error) => {
-                metrics::counter!("telemetry_spans_lost_total").increment(spans);
+                lost().increment(spans);
                 if !self.down.swap(true, Ordering::Relaxed) {
                     tracing::warn!(%error, "the trace collector does not answer, spans are lost");
                 }

@@ -49,7 +49,8 @@ pub struct Telemetry {
     provider: SdkTracerProvider,
 }
 
-/// Starts logs and traces.
+/// Starts logs and traces. Metrics are to be [installed](crate::metrics::install) before, so that lost
+/// spans are counted from the start.
 ///
 /// May be called again in one process, as tests do: the last call decides where spans go, the first
 /// how logs look.
@@ -61,6 +62,7 @@ pub fn init(
     config: &TelemetryConfig,
 ) -> Result<Telemetry, TelemetryError> {
     logs::init(config);
+    exporter::name_metrics();
     let mut builder = SdkTracerProvider::builder()
         .with_sampler(sampler::EdgeSampler::new(config.sampler))
         .with_resource(resource(service_name, config));

@@ -4,6 +4,7 @@
 pub mod rabbitmq;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -101,6 +102,10 @@ pub enum Fate {
     Unknown,
 }
 
+/// Asks whether the broker holds a publisher back (a memory or disk alarm). It can be asked at any time:
+/// also while the publisher waits for a batch, which is when it is held back.
+pub type Blocked = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// Publishes batches.
 #[async_trait]
 pub trait Publisher: Send + Sync {
@@ -118,8 +123,8 @@ pub trait Publisher: Send + Sync {
     /// Whether the connection still stands, as far as is known.
     fn connected(&self) -> bool;
 
-    /// Whether the broker holds us back (a memory or disk alarm).
-    fn blocked(&self) -> bool;
+    /// Whether the broker holds us back.
+    fn blocked(&self) -> Blocked;
 
     /// Hands the connection back in order.
     async fn close(self: Box<Self>);

@@ -15,6 +15,7 @@ mod bounds;
 mod chunks;
 mod connections;
 mod copies;
+mod figures;
 mod once;
 mod order;
 mod ordered_handlers;

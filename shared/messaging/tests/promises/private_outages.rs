@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use messaging::Handlers;
 use testkit::{Broker, PrivatePostgres, eventually, process};
 
-use crate::house::{Book, House, Lit, Raw, SOON, Service, Switch, header};
+use crate::house::{Book, House, Lit, Raw, SOON, Service, Switch, gauged, header};
 
 /// For what waits until a broker has started.
 const LATER: Duration = Duration::from_secs(60);
@@ -122,11 +122,14 @@ async fn a_memory_alarm_holds_back_the_relay_while_the_consumer_goes_on_settling
     eventually_effects(&ledger, 50).await;
     eventually(SOON, || async { house.vhost.queue("ledger.in").await.unwrap().unacked == 0 }).await;
     assert_eq!(lamp.pending().await.len(), 50, "nothing is published into an alarm");
+    // While the publish goes on, which does not return before the alarm is over.
+    eventually(SOON, || async { gauged("broker_blocked{}") == Some(1.0) }).await;
     assert!(lamp.open_transactions().await.is_empty());
 
     rabbitmqctl(broker.pid(), &["set_vm_memory_high_watermark", "0.4"]);
     eventually_effects(&ledger, 100).await;
     eventually(LATER, || async { lamp.pending().await.is_empty() }).await;
+    eventually(SOON, || async { gauged("broker_blocked{}") == Some(0.0) }).await;
     lamp_runs.stop().await;
     house.finish(&ledger, vec![ledger_runs]).await;
     assert_eq!(ledger.effects().await, once_each(100));

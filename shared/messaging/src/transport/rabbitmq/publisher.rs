@@ -1,6 +1,7 @@
 //! Publishing with confirms.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -8,7 +9,7 @@ use futures_util::future::join_all;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Channel, Confirmation, PublisherConfirm};
 
-use super::super::{Fate, Outgoing, Publisher, TransportError};
+use super::super::{Blocked, Fate, Outgoing, Publisher, TransportError};
 use super::connection::{Owned, answered, close};
 use super::{exchange, headers};
 
@@ -100,7 +101,7 @@ impl RabbitPublisher {
             let looked = Instant::now();
             match tokio::time::timeout(BLOCKED_CHECK, &mut all).await {
                 Ok(confirmations) => return confirmations.map_err(|error| error.to_string()),
-                Err(_) if self.blocked() => {}
+                Err(_) if self.connection.status().blocked() => {}
                 Err(_) => waited += looked.elapsed().min(COUNTED),
             }
             if waited >= self.confirm_timeout || !self.stands() {
@@ -153,8 +154,9 @@ impl Publisher for RabbitPublisher {
         self.stands()
     }
 
-    fn blocked(&self) -> bool {
-        self.connection.status().blocked()
+    fn blocked(&self) -> Blocked {
+        let status = self.connection.status().clone();
+        Arc::new(move || status.connected() && status.blocked())
     }
 
     async fn close(self: Box<Self>) {

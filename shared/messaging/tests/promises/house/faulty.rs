@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use messaging::topology::Topology;
 use messaging::transport::rabbitmq::RabbitMq;
 use messaging::transport::{
-    Delivery, Fate, Outgoing, Publisher, Settlement, Subscription, Transport, TransportError,
+    Blocked, Delivery, Fate, Outgoing, Publisher, Settlement, Subscription, Transport,
+    TransportError,
 };
 
 /// What goes wrong, and what was seen. Clones share it.
@@ -116,7 +117,7 @@ impl Publisher for FaultyPublisher {
         self.inner.connected()
     }
 
-    fn blocked(&self) -> bool {
+    fn blocked(&self) -> Blocked {
         self.inner.blocked()
     }
 

@@ -21,7 +21,7 @@ use testkit::{Broker, Vhost, eventually};
 pub use clock::Shifted;
 pub use events::{Dimmed, Lit, Mood};
 pub use faulty::{Faults, Faulty};
-pub use figures::counted;
+pub use figures::{counted, counters, gauged};
 pub use handlers::{Book, CountUp, Library, LockLamps, Relight, Switch};
 pub use ledger::Entry;
 pub use proxy::Proxy;
