@@ -20,9 +20,10 @@ use messaging::step::Signal;
 use messaging::{Pool, Tx};
 
 use config::Config;
-use infrastructure::{OrderChanges, Queries, Store};
+use infrastructure::{OrderChanges, Queries, Store, name_metrics};
 use presentation::deadlines::Deadlines;
 use presentation::feed::render;
+use presentation::gauges::Gauges;
 use presentation::{http, messages};
 
 /// The service's name: in its queue, its database, its events' source.
@@ -76,10 +77,13 @@ pub fn run(source: Source) -> Running {
 
 async fn serve(Config { service, order_deadline }: Config) -> anyhow::Result<ExitCode> {
     let host = Host::open(NAME, service)?;
+    name_metrics();
     let app = App::new(host.pool().clone(), order_deadline);
     let (api, deadlines) = (api().with_state(app.clone()), Deadlines::new(app.clone()));
+    let gauges = Gauges::new(app.clone());
     host.handlers(messages::handlers(app.feed.changed()))
         .task("deadlines", |stop| deadlines.run(stop))
+        .task("order-gauges", |stop| gauges.run(stop))
         .task("feed", |stop| Follower::new(app.feed).run(stop))
         .serve(api)
         .await

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use envelope::{EncodeError, Envelope, Event};
+use metrics::Counter;
 use sqlx::{PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
@@ -34,6 +35,7 @@ pub struct Tx {
     flushed: Partitions,
     some_wait: bool,
     after_commit: Vec<Signal>,
+    counted: Vec<Counter>,
     now: DateTime<Utc>,
 }
 
@@ -61,10 +63,10 @@ impl Tx {
     pub async fn begin(pool: &Pool, cause: Cause) -> Result<Self, TxError> {
         let inner = pool.pg().begin().await?;
         let now = pool.clock().now();
-        let (rows, after_commit) = (Vec::new(), Vec::new());
+        let (rows, after_commit, counted) = (Vec::new(), Vec::new(), Vec::new());
         let (flushed, some_wait) = (Partitions::default(), false);
         let pool = pool.clone();
-        Ok(Self { inner, pool, cause, rows, flushed, some_wait, after_commit, now })
+        Ok(Self { inner, pool, cause, rows, flushed, some_wait, after_commit, counted, now })
     }
 
     /// The connection, for the service's own SQL.
@@ -196,6 +198,11 @@ impl Tx {
         self.after_commit.push(signal.clone());
     }
 
+    /// Counts one up once this transaction has committed: what is rolled back has not happened.
+    pub fn count(&mut self, counter: Counter) {
+        self.counted.push(counter);
+    }
+
     /// Writes the outbox rows, commits, and wakes the relay.
     ///
     /// # Errors
@@ -216,6 +223,7 @@ impl Tx {
         if !self.flushed.is_empty() {
             self.pool.written(self.flushed);
         }
+        self.counted.iter().for_each(|counter| counter.increment(1));
         self.after_commit.iter().for_each(Signal::notify);
         Ok(())
     }

@@ -46,6 +46,14 @@ pub struct PendingRow {
     pub traceparent: Option<String>,
 }
 
+/// The orders that wait for their end, as a whole.
+pub struct Pending {
+    /// How many.
+    pub orders: i64,
+    /// Since when the oldest does, if there is one.
+    pub oldest: Option<DateTime<Utc>>,
+}
+
 /// Which orders are listed; what is absent does not matter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OrderFilter {

@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod feed;
+mod figures;
 mod integration_events;
 mod lists;
 mod orders;
@@ -9,6 +10,7 @@ mod progress;
 mod queries;
 
 pub use feed::OrderChanges;
+pub use figures::name_metrics;
 pub use queries::Queries;
 
 use messaging::{Tx, TxError};

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Store, integration_events};
+use super::{Store, figures, integration_events};
 use crate::application::ports::{Orders, StoreError};
 use crate::domain::order::{Basket, CancelReason, Line, Order, Status, Stored};
 
@@ -72,6 +72,7 @@ impl Orders for Store<'_> {
         for (version, event) in events {
             self.remember(&order, version).await?;
             integration_events::publish(self.0, &order, version, event)?;
+            figures::count(self.0, event);
         }
         Ok(())
     }
@@ -183,7 +184,7 @@ fn status_from(name: &str) -> Result<Status, sqlx::Error> {
     }
 }
 
-fn reason_name(reason: CancelReason) -> &'static str {
+pub(super) fn reason_name(reason: CancelReason) -> &'static str {
     match reason {
         CancelReason::OutOfStock => "out_of_stock",
         CancelReason::PaymentDeclined => "payment_declined",

@@ -4,7 +4,7 @@ use messaging::Pool;
 use uuid::Uuid;
 
 use crate::application::ports::Product;
-use crate::application::views::{OrderRow, OrderView};
+use crate::application::views::{OrderRow, OrderView, Pending};
 
 /// Reads from the service's database.
 #[derive(Clone)]
@@ -31,6 +31,21 @@ impl Queries {
         .fetch_optional(self.0.pg())
         .await?;
         Ok(self.complete(order.into_iter().collect()).await?.pop())
+    }
+
+    /// How many orders wait for their end, and since when. It reads the entries of those that do and no
+    /// other: in the index by deadline, and the first one by age.
+    ///
+    /// # Errors
+    /// The database's own.
+    pub async fn pending(&self) -> Result<Pending, sqlx::Error> {
+        sqlx::query_as!(
+            Pending,
+            r#"select (select count(*) from orders where status = 'pending') as "orders!",
+                (select min(placed_at) from orders where status = 'pending') as oldest"#,
+        )
+        .fetch_one(self.0.pg())
+        .await
     }
 
     /// A product of the catalogue, if it is known.

@@ -4,6 +4,7 @@ pub mod answers;
 pub mod deadlines;
 pub mod events;
 pub mod feed;
+pub mod gauges;
 pub mod http;
 pub mod messages;
 mod openapi;
