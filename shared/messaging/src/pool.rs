@@ -101,6 +101,15 @@ impl Pool {
         &self.0.room
     }
 
+    /// Tells the relays of other processes that there is something to publish: for a program that
+    /// writes events and runs no relay. Without it they look after some seconds.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn wake_relays(&self) -> Result<(), sqlx::Error> {
+        crate::presence::tell(self, crate::presence::WRITTEN).await
+    }
+
     /// For reads that need no transaction. Writes go through [`Tx`](crate::Tx).
     pub fn pg(&self) -> &PgPool {
         &self.0.pg

@@ -22,7 +22,7 @@ const CONNECT: Duration = Duration::from_secs(2);
 const DEBOUNCE: Duration = Duration::from_millis(5);
 
 /// What the others are told: that there is something to publish, or that leases changed hands.
-const WRITTEN: &str = "";
+pub(crate) const WRITTEN: &str = "";
 pub(crate) const LEASES_CHANGED: &str = "leases";
 /// A session that is quiet for so long is asked whether it is still there: a peer that vanished
 /// without a word ends no connection by itself.

@@ -85,6 +85,9 @@ pub struct RabbitOptions {
     pub consumer_timeout: Duration,
     /// How often the figures of queues that the management API shows are renewed.
     pub figures_every: Duration,
+    /// The largest frame that is agreed on with clients, in bytes. What a client reserves per
+    /// connection follows from it.
+    pub frame_max: u32,
 }
 
 impl RabbitOptions {
@@ -98,6 +101,8 @@ impl RabbitOptions {
             vhost: "shop".into(),
             consumer_timeout: Duration::from_secs(30 * 60),
             figures_every: Duration::from_secs(5),
+            // The broker's own default.
+            frame_max: 131_072,
         }
     }
 

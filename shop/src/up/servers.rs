@@ -68,13 +68,18 @@ pub(super) fn postgres(root: &Path, ports: &Ports, house: &Arc<House>) -> Unit {
     })
 }
 
+/// Twice what an event's headers can have; a quarter of the broker's default, of which the services'
+/// client would take 8 MiB of memory per connection.
+const FRAME_MAX: u32 = 32_768;
+
 /// Starts RabbitMQ in `root`.
 ///
 /// # Errors
 /// When no port is free for what only the node itself uses.
 pub(super) fn rabbitmq(root: &Path, ports: &Ports, house: &Arc<House>) -> anyhow::Result<Unit> {
     let chosen = inner_ports(root, ports, house)?;
-    let options = RabbitOptions::new(root.join(RABBITMQ), chosen);
+    let mut options = RabbitOptions::new(root.join(RABBITMQ), chosen);
+    options.frame_max = FRAME_MAX;
     let root = root.to_owned();
     Ok(Unit::start(RABBITMQ, house, |house, control| async move {
         let Some(server) = boot(options, &root, &control).await? else { return Ok(()) };

@@ -74,6 +74,11 @@ impl Shop {
         up(&self.units.rabbitmq).await;
         self.say("setting up queues");
         migrate::topology::migrate(&self.ports.amqp_url()).await?;
+        // Only now: what is published before a service has its queue never reaches it.
+        let keys = self.house.folder.part("keys");
+        let keys = demo::Keys { folder: &keys, environment: ENVIRONMENT };
+        let admin = self.ports.postgres_url("postgres");
+        demo::seed(&admin, keys, &mut migrate::Told::silently()).await?;
         self.say("waiting for the services");
         try_join_all(started.iter().map(|program| self.ready(program))).await?;
         self.say("waiting for the demo products");
@@ -114,11 +119,7 @@ impl Shop {
         self.units.gateway = start(&gateway);
         up(&self.units.postgres).await;
         self.say("migrating the databases");
-        let admin = ports.postgres_url("postgres");
-        migrate::databases::migrate(&admin, &house.out).await?;
-        let keys = house.folder.part("keys");
-        let keys = demo::Keys { folder: &keys, environment: ENVIRONMENT };
-        demo::seed(&admin, keys, &mut migrate::Told::silently()).await?;
+        migrate::databases::migrate(&ports.postgres_url("postgres"), &house.out).await?;
         let services = programs.services();
         self.units.services = start(&services);
         all.extend(gateway);

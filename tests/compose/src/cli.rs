@@ -28,3 +28,10 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) keep: bool,
 }
+
+impl Args {
+    /// Whether the program is the one that users run, and what it costs means something.
+    pub(crate) fn is_optimised(&self) -> bool {
+        self.program.as_ref().is_none_or(|folder| !folder.ends_with("debug"))
+    }
+}

@@ -62,7 +62,7 @@ async fn prepare(root: &Path, args: &Args) -> anyhow::Result<()> {
 async fn play(compose: &mut Compose, args: &Args, report: &mut Report) -> anyhow::Result<()> {
     first_start(compose, report).await?;
     let api = Api::of(compose)?;
-    memory(compose, report).await?;
+    memory(compose, args.is_optimised(), report).await?;
     report.check("ten orders, from outside", checks::orders(compose, &api).await);
     report.check("prometheus and its alert rules", checks::prometheus(compose, &api).await);
     let faults = args.only.clone().unwrap_or_else(|| Fault::ALL.to_vec());
@@ -100,7 +100,7 @@ async fn first_start(compose: &Compose, report: &mut Report) -> anyhow::Result<(
 }
 
 /// Reads what the containers use once they rest.
-async fn memory(compose: &Compose, report: &mut Report) -> anyhow::Result<()> {
+async fn memory(compose: &Compose, is_optimised: bool, report: &mut Report) -> anyhow::Result<()> {
     tokio::time::sleep(REST).await;
     let ids: Vec<String> = compose.containers().await?.into_iter().map(|one| one.id).collect();
     let mut args = vec!["stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}"];
@@ -113,7 +113,7 @@ async fn memory(compose: &Compose, report: &mut Report) -> anyhow::Result<()> {
         sum += used;
         eprintln!("  {name}: {used:.1} MiB");
         for service in SERVICES {
-            if name.ends_with(&format!("-{service}-1")) {
+            if is_optimised && name.ends_with(&format!("-{service}-1")) {
                 report.figure(&format!("memory of {service}, idle"), used, "MiB", 20.0);
             }
         }

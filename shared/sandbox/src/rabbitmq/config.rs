@@ -69,6 +69,7 @@ fn files(options: &RabbitOptions) -> [(&'static str, String); 4] {
         format!("default_vhost = {}", options.vhost),
         "loopback_users = none".to_owned(),
         "heartbeat = 10".to_owned(),
+        format!("frame_max = {}", options.frame_max),
         format!("consumer_timeout = {}", options.consumer_timeout.as_millis()),
         format!("collect_statistics_interval = {}", options.figures_every.as_millis()),
         // The default of 50 MB of free disk is fine; the default of memory is 40 % of the machine.

@@ -49,6 +49,7 @@ pub(crate) async fn seed(
     let pg = databases::pool(admin_url, inventory)?;
     let pool = Pool::new(pg.clone(), identity, signer, Clock::system());
     let listed = list(&pool).await.context("the demo products cannot be listed");
+    pool.wake_relays().await?;
     pg.close().await;
     for sku in listed? {
         told.change(format!("product {sku}"));

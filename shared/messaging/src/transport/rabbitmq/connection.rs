@@ -90,14 +90,10 @@ impl Drop for Attempt {
 
 /// A new connection, with a heartbeat of 10 s unless the URL says otherwise, so that a peer that
 /// went silent is found out within 20 s.
-pub(crate) async fn connect(
-    url: &str,
-    name: &str,
-    frames: Frames,
-) -> Result<Owned, TransportError> {
+pub(crate) async fn connect(url: &str, name: &str) -> Result<Owned, TransportError> {
     let lifeline = Lifeline::default();
     let mut attempt = Attempt(Some(lifeline.clone()));
-    let opening = open(with_defaults(url, frames), name, lifeline.clone());
+    let opening = open(with_heartbeat(url), name, lifeline.clone());
     match tokio::time::timeout(CONNECT_TIMEOUT, opening).await {
         Ok(Ok(connection)) => {
             attempt.0 = None;
@@ -158,50 +154,25 @@ pub(crate) fn classify(error: &lapin::Error) -> TransportError {
     TransportError::Away(error.to_string())
 }
 
-/// The largest frame of a connection. The header of a message must fit into one, and the library keeps
-/// room for 64 frames per connection, which becomes memory as it is used: all of it at once where the
-/// broker alone has said how large a frame is.
-#[derive(Clone, Copy)]
-pub(crate) enum Frames {
-    /// 128 KiB, the broker's own limit: whatever others have published can be taken.
-    Any,
-    /// 32 KiB, for what we make ourselves: twice the largest header block of an HTTP request, from
-    /// which a trace context may come.
-    Ours,
-}
-
-impl Frames {
-    fn max(self) -> &'static str {
-        match self {
-            Self::Any => "131072",
-            Self::Ours => "32768",
-        }
+fn with_heartbeat(url: &str) -> String {
+    if url.contains("heartbeat=") {
+        return url.to_owned();
     }
-}
-
-/// The URL, with defaults for what it does not name.
-fn with_defaults(url: &str, frames: Frames) -> String {
-    let mut url = url.to_owned();
-    for (name, value) in [("heartbeat", "10"), ("frame_max", frames.max())] {
-        if !url.contains(&format!("{name}=")) {
-            let separator = if url.contains('?') { '&' } else { '?' };
-            url = format!("{url}{separator}{name}={value}");
-        }
-    }
-    url
+    let separator = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{separator}heartbeat=10")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Frames, with_defaults};
+    use super::with_heartbeat;
 
     #[test]
-    fn heartbeat_and_frame_size_are_added_only_where_none_is_named() {
-        let any = |url| with_defaults(url, Frames::Any);
-        assert_eq!(any("amqp://h/v"), "amqp://h/v?heartbeat=10&frame_max=131072");
-        assert_eq!(any("amqp://h/v?frame_max=8192"), "amqp://h/v?frame_max=8192&heartbeat=10");
-        assert_eq!(any("amqp://h/v?heartbeat=3"), "amqp://h/v?heartbeat=3&frame_max=131072");
-        let ours = with_defaults("amqp://h/v", Frames::Ours);
-        assert_eq!(ours, "amqp://h/v?heartbeat=10&frame_max=32768");
+    fn a_heartbeat_is_added_only_where_none_is_named() {
+        assert_eq!(with_heartbeat("amqp://h/v"), "amqp://h/v?heartbeat=10");
+        assert_eq!(
+            with_heartbeat("amqp://h/v?frame_max=8192"),
+            "amqp://h/v?frame_max=8192&heartbeat=10"
+        );
+        assert_eq!(with_heartbeat("amqp://h/v?heartbeat=3"), "amqp://h/v?heartbeat=3");
     }
 }

@@ -14,7 +14,7 @@ use lapin::BasicProperties;
 use tokio::sync::Mutex;
 
 use super::super::{Fate, TransportError};
-use super::connection::{Frames, connect};
+use super::connection::connect;
 use super::publisher::{Publication, RabbitPublisher};
 use super::{RabbitMq, headers};
 
@@ -144,7 +144,7 @@ async fn connected(
         Some(publisher) => Ok(publisher),
         None => {
             let name = format!("{} copies", transport.name);
-            let connection = connect(&transport.url, &name, Frames::Any).await?;
+            let connection = connect(&transport.url, &name).await?;
             RabbitPublisher::open(connection, transport.confirm_timeout).await
         }
     }

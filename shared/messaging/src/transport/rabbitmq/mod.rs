@@ -16,7 +16,7 @@ use async_trait::async_trait;
 
 use super::{Publisher, Subscription, Transport, TransportError};
 use crate::topology::Topology;
-use connection::{Frames, connect};
+use connection::connect;
 pub use topology::{Binding, Survey};
 
 /// The exchanges. Queues are named by [`Topology`].
@@ -94,15 +94,14 @@ impl RabbitMq {
     }
 
     async fn provisioning(&self) -> Result<connection::Owned, TransportError> {
-        connect(&self.url, &format!("{} provision", self.name), Frames::Ours).await
+        connect(&self.url, &format!("{} provision", self.name)).await
     }
 }
 
 #[async_trait]
 impl Transport for RabbitMq {
     async fn publisher(&self) -> Result<Box<dyn Publisher>, TransportError> {
-        let connection =
-            connect(&self.url, &format!("{} publisher", self.name), Frames::Ours).await?;
+        let connection = connect(&self.url, &format!("{} publisher", self.name)).await?;
         let publisher = publisher::RabbitPublisher::open(connection, self.confirm_timeout).await?;
         Ok(Box::new(publisher))
     }

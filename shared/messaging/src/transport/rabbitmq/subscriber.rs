@@ -14,7 +14,7 @@ use lapin::types::FieldTable;
 use lapin::{Channel, Connection, Consumer};
 
 use super::super::{Delivery, Fate, Settlement, Subscription, TransportError};
-use super::connection::{Frames, Owned, answered, classify, close, connect};
+use super::connection::{Owned, answered, classify, close, connect};
 use super::copies::{Copies, Copy};
 use super::{RabbitMq, exchange, headers};
 use crate::topology::Topology;
@@ -45,7 +45,7 @@ impl RabbitSubscription {
         prefetch: u16,
     ) -> Result<Self, TransportError> {
         let name = format!("{} consumer {queue}", transport.name);
-        let connection = connect(&transport.url, &name, Frames::Any).await?;
+        let connection = connect(&transport.url, &name).await?;
         let opened = answered(consume(&connection, &queue, prefetch)).await;
         let (channel, consumer) = match opened {
             Ok(opened) => opened,
