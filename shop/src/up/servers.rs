@@ -68,9 +68,9 @@ pub(super) fn postgres(root: &Path, ports: &Ports, house: &Arc<House>) -> Unit {
     })
 }
 
-/// Twice what an event's headers can have; a quarter of the broker's default, of which the services'
-/// client would take 8 MiB of memory per connection.
-const FRAME_MAX: u32 = 32_768;
+/// Half as much again as an event's headers can have (16 KiB of them may come from a request). At the
+/// broker's default of 128 KiB the services' client would take 8 MiB of memory per connection.
+const FRAME_MAX: u32 = 24_576;
 
 /// Starts RabbitMQ in `root`.
 ///

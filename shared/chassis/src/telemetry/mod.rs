@@ -24,7 +24,7 @@ pub use config::{LogFilter, LogFormat, TelemetryConfig, TraceSampler};
 
 /// Spans that wait for the collector; more are dropped, never blocked on. Room for all of them is
 /// taken at the start, 368 bytes each.
-const QUEUE: usize = 8_192;
+const QUEUE: usize = 4_096;
 /// Spans in one export.
 const BATCH: usize = 512;
 /// Time for one export, retries included.
