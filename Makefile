@@ -1,6 +1,6 @@
 # Thin on purpose: each target is one plain command, or two.
 .DEFAULT_GOAL := help
-.PHONY: help up reset test e2e check audit sqlx openapi
+.PHONY: help up reset test e2e chaos check audit sqlx openapi
 # The committed .sqlx stands in for a database while building.
 export SQLX_OFFLINE ?= true
 
@@ -21,6 +21,10 @@ test: ## Runs every test, on its own Postgres and RabbitMQ
 
 e2e: ## The compose file with its faults and what it costs (QUICK=1: few; FULL=1: built in Docker)
 	@scripts/e2e
+
+chaos: ## Drawn faults under load, then every invariant (SEEDS=n, SEED=s, ARGS="--only broker")
+	@scripts/install-packages
+	@scripts/chaos
 
 check: ## Format, lints, dependency policy, architecture, generated files
 	@scripts/install-packages

@@ -76,6 +76,11 @@ where
     Serving: Future<Output = anyhow::Result<ExitCode>>,
 {
     Box::pin(async move {
+        #[cfg(feature = "crash-points")]
+        if let Err(error) = arm() {
+            eprintln!("{name}: {error}");
+            return ExitCode::from(2);
+        }
         match config {
             Ok(config) => serve(config).await.unwrap_or_else(|error| {
                 eprintln!("{name}: {error:#}");
@@ -84,6 +89,14 @@ where
             Err(error) => error.report(),
         }
     })
+}
+
+/// What tests have in store for this process.
+#[cfg(feature = "crash-points")]
+#[expect(clippy::disallowed_methods, reason = "no setting of the service: tests alone use it")]
+fn arm() -> Result<(), String> {
+    let told = |name| std::env::var(name).ok().filter(|text: &String| !text.is_empty());
+    messaging::crash::arm(told("CRASH_POINT").as_deref(), told("BUG").as_deref())
 }
 
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;

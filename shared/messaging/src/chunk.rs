@@ -12,6 +12,7 @@ use metrics::histogram;
 use opentelemetry::Context;
 
 use crate::cause::Cause;
+use crate::crash::{self, Point};
 use crate::failure::Trouble;
 use crate::handler::{Handlers, Message};
 use crate::inbox::{self, Aggregate, Entry, Seen};
@@ -78,6 +79,12 @@ impl Desk<'_> {
         let entries: Vec<Entry> = batch.iter().map(|accepted| entry(accepted)).collect();
         let now = tx.now();
         let seen = inbox::insert(tx.conn(), self.consumer, &entries, self.deadline, now).await?;
+        #[cfg(feature = "crash-points")]
+        if crash::has(crash::Bug::InboxApart) {
+            tx.commit().await?;
+            tx = Tx::begin(self.pool, Cause::resumed(self.pool.new_id(), None, None, None)).await?;
+        }
+        crash::point(Point::C9);
         let new: Vec<&Accepted> = batch
             .iter()
             .zip(&seen)
@@ -97,6 +104,7 @@ impl Desk<'_> {
                 }
             });
         }
+        crash::point(Point::C12);
         tx.commit().await?;
         Ok(outcomes)
     }

@@ -11,6 +11,7 @@ use metrics::counter;
 use tokio_util::sync::CancellationToken;
 
 use crate::chunk::{Desk, Outcome};
+use crate::crash::{self, Point};
 use crate::failure::Trouble;
 use crate::intake::{Accepted, Intake};
 use crate::pool::Pool;
@@ -124,7 +125,9 @@ impl Consumer {
         } else {
             std::mem::take(&mut self.waiting)
         };
+        crash::point(Point::C7);
         let (accepted, refused) = self.judge(chunk);
+        crash::point(Point::C8);
         // What is wrong in itself needs no database.
         if !refused.is_empty() || self.owing {
             self.settle(refused).await?;
@@ -134,8 +137,17 @@ impl Consumer {
                 self.waiting.extend(batch.into_iter().map(|(delivery, _)| delivery));
                 continue;
             }
+            #[cfg(feature = "crash-points")]
+            if crash::has(crash::Bug::AckBeforeCommit) {
+                let early = batch.iter().map(|(one, _)| (one.clone(), Settlement::Done));
+                self.settle(early.collect()).await?;
+            }
             match self.handle(&batch).await {
-                Ok(settled) => self.settle(settled).await?,
+                Ok(settled) => {
+                    crash::point(Point::C13);
+                    self.settle(settled).await?;
+                    crash::point(Point::C14);
+                }
                 Err(why) => {
                     // The messages are innocent: they wait, unsettled, and prefetch bounds how many.
                     self.vitals.ill(Part::Consumer, format!("database: {why}"));

@@ -5,6 +5,7 @@ mod bell;
 mod cause;
 mod chunk;
 mod consumer;
+pub mod crash;
 mod dead_letter;
 pub mod errand;
 mod failure;

@@ -11,6 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use metrics::{counter, gauge, histogram};
 use opentelemetry::Context;
 
+use crate::crash::{self, Point};
 use crate::lease::Leases;
 use crate::outbox::{self, Refused, Row};
 use crate::pool::Pool;
@@ -62,6 +63,8 @@ impl Relay {
 
     async fn advance(&mut self) -> Result<Progress, sqlx::Error> {
         let owned = self.leases.keep().await?;
+        #[cfg(feature = "crash-points")]
+        let owned = crash::shared(owned);
         if self.pool.is_absent() {
             // Its return gives the signal.
             self.vitals.ill(Part::Relay, "database: no session that others could see".into());
@@ -82,7 +85,12 @@ impl Relay {
             self.well();
             return self.idle(now).await;
         }
+        crash::point(Point::C5);
         let full = rows.len() as i64 == BATCH;
+        #[cfg(feature = "crash-points")]
+        let (rows, session) = crash::claim(self.pool.pg(), crash::past_cursor(rows)).await?;
+        #[cfg(feature = "crash-points")]
+        let full = full || session.is_some();
         let all_known = self.publish(rows).await?;
         if !all_known {
             let spent = self.publisher.take();
@@ -146,6 +154,7 @@ impl Relay {
                 break;
             }
         }
+        crash::point(Point::C6b);
         self.settle(&fates).await?;
         Ok(!fates.unknown)
     }

@@ -7,6 +7,7 @@ use sqlx::{PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
 use crate::cause::Cause;
+use crate::crash::{self, Point};
 use crate::outbox::{self, NewRow};
 use crate::partition::{Partitions, partition_of};
 use crate::pool::Pool;
@@ -61,6 +62,9 @@ impl Tx {
     /// [`TxError::Database`] when there is no connection to be had.
     #[expect(clippy::disallowed_methods, reason = "this is the door that the ban points to")]
     pub async fn begin(pool: &Pool, cause: Cause) -> Result<Self, TxError> {
+        if cause.from_outside {
+            crash::point(Point::C1);
+        }
         let inner = pool.pg().begin().await?;
         let now = pool.clock().now();
         let (rows, after_commit, counted) = (Vec::new(), Vec::new(), Vec::new());
@@ -167,14 +171,17 @@ impl Tx {
     /// # Errors
     /// [`TxError::Database`], [`TxError::OutboxFull`].
     pub async fn flush(&mut self) -> Result<(), TxError> {
+        let outside = self.cause.from_outside;
+        crash::point(if outside { Point::C2 } else { Point::C10 });
         let (events, first) = (self.rows.len(), self.flushed.is_empty());
-        if self.cause.from_outside && first && events > 0 {
+        if outside && first && events > 0 {
             let fits = self.pool.room().take(&mut self.inner, events, self.now).await?;
             if !fits {
                 return Err(TxError::OutboxFull);
             }
         }
         outbox::insert(&mut self.inner, &self.rows).await?;
+        crash::point(if outside { Point::C3 } else { Point::C11 });
         for row in self.rows.drain(..) {
             self.flushed.insert(row.partition);
             self.some_wait |= row.not_before.is_some();
@@ -217,6 +224,9 @@ impl Tx {
             self.flush().await?;
         }
         self.inner.commit().await?;
+        if self.cause.from_outside {
+            crash::point(Point::C4);
+        }
         if self.some_wait {
             self.pool.set_some_wait(true);
         }

@@ -82,6 +82,19 @@ pub fn name_of(pid: u32) -> Option<String> {
     Some(name.trim_end().to_owned())
 }
 
+/// A process and those that it has started itself, as far as they still run.
+#[must_use]
+pub fn with_children(parent: u32) -> Vec<u32> {
+    let children = pids().filter(|pid| parent_of(*pid) == Some(parent));
+    std::iter::once(parent).chain(children).collect()
+}
+
+/// The fields after the name, which is in brackets and may hold anything, are the state and the parent.
+fn parent_of(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
 /// The number of the user that this process runs as.
 #[must_use]
 pub fn user_id() -> u32 {
@@ -236,6 +249,15 @@ mod tests {
             assert!(Instant::now() < deadline, "a zombie counts as alive");
             std::thread::yield_now();
         }
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_child_is_found_with_its_parent() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let family = with_children(std::process::id());
+        assert!(family.contains(&child.id()) && family.contains(&std::process::id()));
+        child.kill().unwrap();
         child.wait().unwrap();
     }
 

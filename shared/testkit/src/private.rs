@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use sandbox::postgres::Postgres;
-use sandbox::rabbitmq::{RabbitMq, RabbitOptions, RabbitPorts};
+use sandbox::rabbitmq::{RabbitMq, RabbitOptions, RabbitPorts, find_scripts};
+use tokio::process::Command;
 
 use crate::database::Database;
 use crate::guard::Guard;
@@ -85,6 +86,15 @@ impl Broker {
         must("cannot stop the broker", self.rabbit.stop().await.map_err(Into::into));
     }
 
+    /// Runs `rabbitmqctl` against the node, in its own environment, which says where it is and what
+    /// opens it. Takes a second or two.
+    ///
+    /// # Panics
+    /// When it is refused, or the node does not run.
+    pub async fn ctl(&self, arguments: &[&str]) {
+        must("rabbitmqctl", ctl(self.pid(), arguments).await);
+    }
+
     /// Starts the broker again, with its data, and waits until it takes connections.
     ///
     /// # Panics
@@ -92,6 +102,19 @@ impl Broker {
     pub async fn restart(&mut self) {
         must("cannot start the broker again", self.rabbit.restart().await.map_err(Into::into));
     }
+}
+
+async fn ctl(node: u32, arguments: &[&str]) -> Result<()> {
+    let environment = tokio::fs::read(format!("/proc/{node}/environ")).await?;
+    let variables = environment.split(|byte| *byte == 0).filter_map(|one| {
+        let (name, value) = std::str::from_utf8(one).ok()?.split_once('=')?;
+        Some((name.to_owned(), value.to_owned()))
+    });
+    let program = find_scripts()?.join("rabbitmqctl");
+    let mut command = Command::new(program);
+    let done = command.env_clear().envs(variables).args(arguments).output().await?;
+    ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    Ok(())
 }
 
 impl Drop for Broker {

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::breaker::Breaker;
 use super::{Called, Errand, Leased, Settings};
+use crate::crash::{self, Point};
 use crate::retry::Backoff;
 use crate::step::{Progress, Step, repeat};
 use crate::tx::Tx;
@@ -75,6 +76,9 @@ impl<E: Errand> Errands<E> {
             Ok(taken) => {
                 self.database_away.reset();
                 let full = taken.leased.len() == room;
+                if !taken.leased.is_empty() {
+                    crash::point(Point::C16);
+                }
                 for leased in taken.leased {
                     self.in_flight.spawn(attempt(self.errand.clone(), self.settings, leased));
                 }
@@ -141,6 +145,7 @@ async fn attempt<E: Errand>(
     Leased { attempt, cause }: Leased<E::Attempt>,
 ) -> Ended {
     let called = errand.call(&attempt, cause).await;
+    crash::point(Point::C17);
     let again_in = store(&*errand, settings, &attempt, &called).await;
     Ended { answered: called.answered, again_in }
 }

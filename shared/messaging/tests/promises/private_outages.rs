@@ -1,7 +1,6 @@
 //! P8 and P6 on servers of the test's own, which are killed, stopped and frozen.
 
 use std::collections::BTreeMap;
-use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -116,7 +115,7 @@ async fn a_memory_alarm_holds_back_the_relay_while_the_consumer_goes_on_settling
     tell(&lamp, 0..50).await;
     eventually(SOON, || async { lamp.pending().await.is_empty() }).await;
 
-    rabbitmqctl(broker.pid(), &["set_vm_memory_high_watermark", "0.00000001"]);
+    broker.ctl(&["set_vm_memory_high_watermark", "0.00000001"]).await;
     tell(&lamp, 50..100).await;
     let ledger_runs = ledger.run();
     eventually_effects(&ledger, 50).await;
@@ -126,26 +125,13 @@ async fn a_memory_alarm_holds_back_the_relay_while_the_consumer_goes_on_settling
     eventually(SOON, || async { gauged("broker_blocked{}") == Some(1.0) }).await;
     assert!(lamp.open_transactions().await.is_empty());
 
-    rabbitmqctl(broker.pid(), &["set_vm_memory_high_watermark", "0.4"]);
+    broker.ctl(&["set_vm_memory_high_watermark", "0.4"]).await;
     eventually_effects(&ledger, 100).await;
     eventually(LATER, || async { lamp.pending().await.is_empty() }).await;
     eventually(SOON, || async { gauged("broker_blocked{}") == Some(0.0) }).await;
     lamp_runs.stop().await;
     house.finish(&ledger, vec![ledger_runs]).await;
     assert_eq!(ledger.effects().await, once_each(100));
-}
-
-/// Runs `rabbitmqctl` in the environment of a node, which says where the node is and what opens it.
-fn rabbitmqctl(node: u32, arguments: &[&str]) {
-    let environment = std::fs::read(format!("/proc/{node}/environ")).unwrap();
-    let variables = environment.split(|byte| *byte == 0).filter_map(|one| {
-        let (name, value) = std::str::from_utf8(one).ok()?.split_once('=')?;
-        Some((name.to_owned(), value.to_owned()))
-    });
-    let program = sandbox::rabbitmq::find_scripts().unwrap().join("rabbitmqctl");
-    let mut command = Command::new(program);
-    let done = command.env_clear().envs(variables).args(arguments).output().unwrap();
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
 #[tokio::test]

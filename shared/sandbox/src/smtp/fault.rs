@@ -45,6 +45,13 @@ impl FaultSwitch {
         self.replace(None);
     }
 
+    /// How many more times it goes wrong by [`set_next`](Self::set_next); none when it does not, or
+    /// does until it is changed.
+    #[must_use]
+    pub fn left(&self) -> Option<u32> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).and_then(|one| one.times)
+    }
+
     /// The fault that is on.
     #[must_use]
     pub fn current(&self) -> Option<Fault> {

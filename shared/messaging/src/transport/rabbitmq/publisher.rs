@@ -12,6 +12,7 @@ use lapin::{BasicProperties, Channel, Confirmation, PublisherConfirm};
 use super::super::{Blocked, Fate, Outgoing, Publisher, TransportError};
 use super::connection::{Owned, answered, close};
 use super::{exchange, headers};
+use crate::crash::{self, Point};
 
 /// How often a wait for confirms looks whether the broker holds us back.
 const BLOCKED_CHECK: Duration = Duration::from_millis(250);
@@ -52,6 +53,10 @@ impl RabbitPublisher {
         mark: impl Fn(&BasicProperties) -> Option<String>,
     ) -> Vec<Fate> {
         match self.settled(batch).await {
+            #[cfg(feature = "crash-points")]
+            Ok(confirmations) if crash::has(crash::Bug::ConfirmByPosition) => {
+                confirmations.into_iter().map(by_position).collect()
+            }
             Ok(confirmations) => {
                 let marks: Vec<_> = batch.iter().map(|message| mark(&message.properties)).collect();
                 let mut returned = Vec::new();
@@ -93,6 +98,7 @@ impl RabbitPublisher {
             for message in batch {
                 confirms.push(self.send(message).await?);
             }
+            crash::point(Point::C6);
             join_all(confirms).await.into_iter().collect::<lapin::Result<Vec<_>>>()
         };
         tokio::pin!(all);
@@ -108,6 +114,16 @@ impl RabbitPublisher {
                 return Err(format!("confirms did not come within {waited:?}"));
             }
         }
+    }
+}
+
+/// What the library hangs on a message's own confirm.
+#[cfg(feature = "crash-points")]
+fn by_position(confirmation: Confirmation) -> Fate {
+    match (confirmation.is_ack(), confirmation.take_message()) {
+        (_, Some(_)) => Fate::Unroutable,
+        (false, None) => Fate::Refused,
+        (true, None) => Fate::Confirmed,
     }
 }
 

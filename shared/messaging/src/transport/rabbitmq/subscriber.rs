@@ -17,6 +17,7 @@ use super::super::{Delivery, Fate, Settlement, Subscription, TransportError};
 use super::connection::{Owned, answered, classify, close, connect};
 use super::copies::{Copies, Copy};
 use super::{RabbitMq, exchange, headers};
+use crate::crash::{self, Point};
 use crate::topology::Topology;
 
 /// How often a subscription that is quiet looks whether its connection still stands.
@@ -120,6 +121,9 @@ impl RabbitSubscription {
     /// Acks the originals of the copies that have found a place; the others stay owed.
     async fn conclude(&mut self, fates: &HashMap<u64, Fate>) -> Result<(), TransportError> {
         let placed = |tag| fates.get(&tag) == Some(&Fate::Confirmed);
+        if fates.values().any(|fate| *fate == Fate::Confirmed) {
+            crash::point(Point::C15);
+        }
         self.owed.retain(|(delivery, _)| !placed(delivery.tag));
         for tag in fates.keys().copied().filter(|tag| placed(*tag)) {
             self.ack(tag).await?;
