@@ -1,11 +1,11 @@
 # Thin on purpose: each target is one plain command, or two.
 .DEFAULT_GOAL := help
-.PHONY: help up reset test e2e chaos check audit sqlx openapi
+.PHONY: help up reset test e2e chaos reliability check audit sqlx openapi
 # The committed .sqlx stands in for a database while building.
 export SQLX_OFFLINE ?= true
 
 help: ## Lists the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: ## Installs what is missing, builds, starts everything; Ctrl-C stops it
 	@scripts/install-packages
@@ -25,6 +25,9 @@ e2e: ## The compose file with its faults and what it costs (QUICK=1: few; FULL=1
 chaos: ## Drawn faults under load, then every invariant (SEEDS=n, SEED=s, ARGS="--only broker")
 	@scripts/install-packages
 	@scripts/chaos
+
+reliability: ## Writes docs/reliability.md from docs/chaos.json and the tables of tests/chaos
+	cargo run --quiet --locked -p chaos -- --document
 
 check: ## Format, lints, dependency policy, architecture, generated files
 	@scripts/install-packages

@@ -72,6 +72,31 @@ impl Point {
     pub fn name(self) -> String {
         format!("{self:?}")
     }
+
+    /// In words.
+    #[must_use]
+    pub fn place(self) -> &'static str {
+        match self {
+            Self::C1 => "a request is read, its transaction not begun",
+            Self::C2 => "a request's rows are written, its events are not",
+            Self::C3 => "a request's events are written, too",
+            Self::C4 => "a request is committed, its answer not sent",
+            Self::C5 => "the relay has read what is to be published",
+            Self::C6 => "messages are on their way to the broker, unconfirmed",
+            Self::C6b => "messages are confirmed, their rows not marked",
+            Self::C7 => "messages were delivered",
+            Self::C8 => "messages are verified",
+            Self::C9 => "inbox rows are written",
+            Self::C10 => "handlers have had their effects, their events are not written",
+            Self::C11 => "handlers' events are written, too",
+            Self::C12 => "all that a chunk does is done but the commit",
+            Self::C13 => "a chunk is committed, not acknowledged",
+            Self::C14 => "a chunk is acknowledged",
+            Self::C15 => "copies of failed messages are confirmed, the originals not acknowledged",
+            Self::C16 => "calls to the outside world are leased, not made",
+            Self::C17 => "a call was answered, the answer not stored",
+        }
+    }
 }
 
 /// A bug that breaks a promise, to see that somebody notices.

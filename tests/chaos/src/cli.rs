@@ -47,6 +47,12 @@ pub struct Args {
     /// A line per seed, in JSON, is added to this file
     #[arg(long, value_name = "FILE", default_value = "target/chaos.jsonl")]
     pub history: PathBuf,
+    /// Counts the whole history into the results that are kept with the documents
+    #[arg(long)]
+    pub publish: bool,
+    /// Only writes docs/reliability.md from docs/chaos.json and the tables
+    #[arg(long)]
+    pub document: bool,
     /// The program with the services [default: `shop` beside this one]
     #[arg(long, env = "TIDINGS_SHOP_BINARY", value_name = "FILE")]
     pub shop: Option<PathBuf>,

@@ -99,6 +99,7 @@ impl Script {
         let endings = judge(world, tap, seen, &mut violations).await?;
         Ok(Verdict {
             seed: self.seed,
+            bug: world.bug.clone(),
             faults,
             orders,
             repetitions,

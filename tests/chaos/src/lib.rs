@@ -7,6 +7,7 @@
 
 pub mod cli;
 mod customers;
+mod document;
 mod draw;
 mod episode;
 mod faults;

@@ -29,6 +29,9 @@ pub(crate) struct Fault {
 #[derive(Debug, Serialize)]
 pub(crate) struct Verdict {
     pub(crate) seed: u64,
+    /// The bug that every service had.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) bug: Option<String>,
     pub(crate) faults: Vec<Fault>,
     pub(crate) orders: usize,
     /// Requests that customers repeated.

@@ -7,6 +7,7 @@ use anyhow::{Context as _, ensure};
 
 use crate::cli::Args;
 use crate::customers;
+use crate::document;
 use crate::episode::{Script, Shape};
 use crate::report::Report;
 use crate::tap::Tap;
@@ -17,6 +18,10 @@ use crate::world::World;
 /// # Errors
 /// When the system does not start, or a fault could not be done or undone.
 pub async fn run(args: Args) -> anyhow::Result<bool> {
+    if args.document {
+        document::write()?;
+        return Ok(true);
+    }
     let kinds = args.kinds();
     ensure!(!kinds.is_empty(), "no fault is named like {:?}", args.only);
     let shape = Shape { kinds, faults: args.faults.max(1), customers: args.customers };
@@ -53,6 +58,9 @@ pub async fn run(args: Args) -> anyhow::Result<bool> {
         }
     }
     println!("{}", report.table());
+    if args.publish {
+        document::publish(&args.history)?;
+    }
     let failed = report.failed();
     if !failed.is_empty() {
         println!("broken by the seeds {failed:?}");

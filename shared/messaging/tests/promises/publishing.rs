@@ -128,6 +128,32 @@ async fn has_policy(house: &House, queue: &str, policy: &str) -> bool {
 }
 
 #[tokio::test]
+async fn an_event_that_a_full_queue_refuses_leaves_when_the_limit_is_lifted() {
+    let house = House::new().await;
+    let lamp = house.lamp().await;
+    let wire = house.wire().await;
+    lamp.kit.provision().await.unwrap();
+    wire.queue("probe", &["lamp.lit.v1"]).await;
+    let full = json!({ "max-length": 1, "overflow": "reject-publish" });
+    house.vhost.set_policy("full", "^probe$", &full).await;
+    eventually(SOON, || async { has_policy(&house, "probe", "full").await }).await;
+    let runs = lamp.run();
+    // Until one is refused, and again.
+    eventually(SOON, || async {
+        let name = format!("lamp-{}", lamp.count("messaging.outbox").await);
+        lamp.tell(&Lit::new(name, 1), 1).await;
+        lamp.pending().await.iter().any(|(_, _, attempts, _)| *attempts > 1)
+    })
+    .await;
+    // Nobody has taken anything from the queue.
+    house.vhost.clear_policy("full").await;
+    eventually_pending(&lamp, &[]).await;
+    runs.stop().await;
+    let stored = house.vhost.depth("probe").await.unwrap();
+    assert_eq!(i64::from(stored), lamp.count("messaging.outbox").await);
+}
+
+#[tokio::test]
 async fn an_exchange_that_is_missing_is_reported_and_nothing_counts_as_published() {
     let house = House::new().await;
     let lamp = house.lamp().await;

@@ -53,6 +53,7 @@ pub(crate) struct World {
     pub(crate) management: Management,
     pub(crate) http: Client,
     pub(crate) verify: verify::World,
+    pub(crate) bug: Option<String>,
     folder: PathBuf,
 }
 
@@ -129,6 +130,7 @@ impl World {
             postgres: Mutex::new(postgres),
             management,
             http: Client::builder().no_proxy().timeout(Duration::from_secs(8)).build()?,
+            bug: bug.map(str::to_owned),
             folder,
         };
         for process in world.processes() {

@@ -24,6 +24,9 @@ pub(crate) struct RabbitPublisher {
     channel: Channel,
     confirm_timeout: Duration,
     trouble: String,
+    /// The channel was refused something. It may go on being refused after there is room again: RabbitMQ
+    /// tells a channel that a queue is full, and forgets to tell it otherwise when the limit is lifted.
+    refused: bool,
 }
 
 /// Where one message goes, and what it is.
@@ -39,9 +42,19 @@ impl RabbitPublisher {
         connection: Owned,
         confirm_timeout: Duration,
     ) -> Result<Self, TransportError> {
-        let channel = answered(connection.create_channel()).await?;
-        answered(channel.confirm_select(ConfirmSelectOptions::default())).await?;
-        Ok(Self { connection, channel, confirm_timeout, trouble: String::new() })
+        let channel = confirming(&connection).await?;
+        let (trouble, refused) = (String::new(), false);
+        Ok(Self { connection, channel, confirm_timeout, trouble, refused })
+    }
+
+    /// Another channel in the place of one that was refused something.
+    async fn renew(&mut self) -> Result<(), String> {
+        if std::mem::take(&mut self.refused) {
+            let renewed = confirming(&self.connection).await.map_err(|error| error.to_string())?;
+            let old = std::mem::replace(&mut self.channel, renewed);
+            answered(old.close(200, "refused".into())).await.map_err(|error| error.to_string())?;
+        }
+        Ok(())
     }
 
     /// Publishes all and waits for all. One batch is in flight on the channel at a time, because
@@ -52,7 +65,11 @@ impl RabbitPublisher {
         batch: &[Publication<'_>],
         mark: impl Fn(&BasicProperties) -> Option<String>,
     ) -> Vec<Fate> {
-        match self.settled(batch).await {
+        let settled = match self.renew().await {
+            Ok(()) => self.settled(batch).await,
+            Err(trouble) => Err(trouble),
+        };
+        match settled {
             #[cfg(feature = "crash-points")]
             Ok(confirmations) if crash::has(crash::Bug::ConfirmByPosition) => {
                 confirmations.into_iter().map(by_position).collect()
@@ -66,6 +83,7 @@ impl RabbitPublisher {
                     let message = confirmation.take_message();
                     returned.extend(message.map(|message| mark(&message.delivery.properties)));
                 }
+                self.refused = refused.contains(&true);
                 fates(&marks, &refused, &returned)
             }
             // Some answers are missing, so no absence of a return can be trusted either.
@@ -115,6 +133,12 @@ impl RabbitPublisher {
             }
         }
     }
+}
+
+async fn confirming(connection: &Owned) -> Result<Channel, TransportError> {
+    let channel = answered(connection.create_channel()).await?;
+    answered(channel.confirm_select(ConfirmSelectOptions::default())).await?;
+    Ok(channel)
 }
 
 /// What the library hangs on a message's own confirm.
