@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use shop::verify::{self, Coverage};
+use shop::verify::{self, Coverage, Service};
 use tokio::time::sleep;
 use uuid::Uuid;
 
@@ -163,6 +163,7 @@ async fn judge(
             violations.push(format!("{} could not be asked for: {why}", verdict.id));
         }
     }
+    violations.extend(unparked(world, tap).await?);
     let (_, out_of_order) = tap.out_of_order();
     violations.extend(out_of_order.into_iter().map(|one| format!("I13 {one}")));
     let mut endings = BTreeMap::new();
@@ -180,6 +181,16 @@ async fn judge(
         *endings.entry(format!("{status} {why}").trim().to_owned()).or_default() += 1;
     }
     Ok(endings)
+}
+
+/// I19: what nobody has signed is parked, all of it.
+async fn unparked(world: &World, tap: &Tap) -> anyhow::Result<Option<String>> {
+    let spoilt = tap.spoilt();
+    let audit = &world.databases[Service::Audit.name()];
+    let parked = "select count(distinct body) from messaging.dead_letter where body = any($1)";
+    let parked: i64 = sqlx::query_scalar(parked).bind(&spoilt).fetch_one(&audit.pool()).await?;
+    let missing = spoilt.len() as i64 - parked;
+    Ok((missing != 0).then(|| format!("I19 {missing} spoilt messages are not parked in audit")))
 }
 
 /// I15: a mail for each thing that there is to say about an order, whose copies carry its one id.

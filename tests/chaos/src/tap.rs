@@ -1,6 +1,6 @@
 //! Listens to all that is published, with a queue of its own, and can say it again.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -46,6 +46,10 @@ struct Heard {
     /// Each event's number of times.
     events: HashMap<Uuid, u32>,
     last: VecDeque<Said>,
+    /// Bodies that we have spoilt: nobody signed them.
+    spoilt: HashSet<Vec<u8>>,
+    /// Those of them that the broker has for sure.
+    delivered: Vec<Vec<u8>>,
 }
 
 /// Listens until it is dropped.
@@ -111,21 +115,70 @@ impl Tap {
         for n in (1..again.len()).rev() {
             again.swap(n, draw.below(n + 1));
         }
-        let connection = connect(&self.url).await?;
-        let channel = connection.create_channel().await?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await?;
-        for one in &again {
-            say(&channel, one).await?.await?;
-        }
-        connection.close(200, "said".into()).await?;
+        say_all(&self.url, &again).await?;
         Ok(again.len())
     }
+
+    /// Says some of the last messages again, each spoilt in its own way, and the bodies of all for the
+    /// first time. Gives how many.
+    ///
+    /// # Errors
+    /// When the broker does not take them.
+    pub(crate) async fn spoil(&self, draw: &mut Draw, most: usize) -> anyhow::Result<usize> {
+        let mut bad: Vec<Said> = Vec::new();
+        {
+            let mut heard = self.heard();
+            for _ in 0..most.min(heard.last.len()) {
+                let one = spoilt(heard.last[draw.below(heard.last.len())].clone(), draw);
+                if heard.spoilt.insert(one.body.clone()) {
+                    bad.push(one);
+                }
+            }
+        }
+        say_all(&self.url, &bad).await?;
+        let many = bad.len();
+        self.heard().delivered.extend(bad.into_iter().map(|one| one.body));
+        Ok(many)
+    }
+
+    /// All spoilt bodies that the broker has taken.
+    pub(crate) fn spoilt(&self) -> Vec<Vec<u8>> {
+        self.heard().delivered.clone()
+    }
+}
+
+/// A message that nobody has signed like this.
+fn spoilt(mut one: Said, draw: &mut Draw) -> Said {
+    let at = draw.below(one.body.len());
+    match draw.below(5) {
+        0 => one.body.truncate(at),
+        1 => one.body.push(b' '),
+        2 => one.body = vec![b'['; 1 + at],
+        3 => {
+            one.body[at] ^= 1;
+            one.properties = one.properties.with_headers(FieldTable::default());
+        }
+        _ => one.body[at] ^= 1 << draw.below(8),
+    }
+    one
 }
 
 impl Drop for Tap {
     fn drop(&mut self) {
         self.listening.abort();
     }
+}
+
+/// Publishes all, and waits until the broker has them.
+async fn say_all(url: &str, all: &[Said]) -> anyhow::Result<()> {
+    let connection = connect(url).await?;
+    let channel = connection.create_channel().await?;
+    channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    for one in all {
+        say(&channel, one).await?.await?;
+    }
+    connection.close(200, "said".into()).await?;
+    Ok(())
 }
 
 #[expect(clippy::disallowed_methods, reason = "the harness repeats what others have published")]
@@ -176,6 +229,9 @@ async fn listen(url: &str, into: &Mutex<Heard>) -> anyhow::Result<()> {
 
 impl Heard {
     fn take(&mut self, message: &Delivery) -> anyhow::Result<()> {
+        if self.spoilt.contains(&message.data) {
+            return Ok(());
+        }
         let envelope = Envelope::decode(&message.data).context("no envelope")?;
         let times = self.events.entry(envelope.id).or_default();
         *times += 1;

@@ -50,11 +50,12 @@ pub(crate) enum Kind {
     MailLinkShut,
     CollectorStalled,
     Repeated,
+    Poison,
 }
 
 impl Kind {
     /// All of them.
-    pub(crate) const ALL: [Self; 33] = [
+    pub(crate) const ALL: [Self; 34] = [
         Self::ServiceKilled,
         Self::ServiceCrashes,
         Self::ServiceFrozen,
@@ -88,6 +89,7 @@ impl Kind {
         Self::MailLinkShut,
         Self::CollectorStalled,
         Self::Repeated,
+        Self::Poison,
     ];
 
     /// As it stands in tables, and on the command line.
@@ -132,6 +134,7 @@ impl Kind {
             | Self::MailLinkShut => "F33",
             Self::CollectorStalled => "F43",
             Self::Repeated => "F25 F26",
+            Self::Poison => "F28 F44",
         }
     }
 }
@@ -213,6 +216,7 @@ impl Planned {
             }
             // A broker that is away at that moment hears nothing twice.
             Kind::Repeated => tap.repeat(&mut self.draw, 60).await.is_ok_and(|said| said > 0),
+            Kind::Poison => tap.spoil(&mut self.draw, 40).await.is_ok_and(|said| said > 0),
             server => {
                 whom = service.to_string();
                 servers::happen(world, server, service, lasts).await?
