@@ -76,13 +76,13 @@ impl Relay {
             return Ok(Progress::Idle(self.broker_away.next(self.pool.clock())));
         }
         if owned.is_empty() {
-            self.well();
+            self.owe_nothing();
             return Ok(Progress::Idle(self.leases.due_in()));
         }
         let now = self.pool.clock().now();
         let rows = outbox::pending(self.pool.pg(), owned, now, BATCH).await?;
         if rows.is_empty() {
-            self.well();
+            self.owe_nothing();
             return self.idle(now).await;
         }
         crash::point(Point::C5);
@@ -129,6 +129,12 @@ impl Relay {
             }
         }
         self.publisher.is_some()
+    }
+
+    /// There is nothing to publish, so nothing is unconfirmed either: another relay may have published it.
+    fn owe_nothing(&mut self) {
+        self.unconfirmed = false;
+        self.well();
     }
 
     fn well(&self) {

@@ -96,6 +96,26 @@ async fn inbox_hash(pg: &sqlx::PgPool) -> Vec<u8> {
 }
 
 #[tokio::test]
+async fn a_relay_whose_unconfirmed_event_another_has_published_is_well_again() {
+    let house = House::new().await;
+    let lamp = house.lamp().await;
+    lamp.kit.provision().await.unwrap();
+    house.wire().await.queue("probe", &["#"]).await;
+    lamp.faults.lose_confirms(u32::MAX);
+    let runs = lamp.run();
+    lamp.tell(&Lit::new("hall", 1), 1).await;
+    eventually(SOON, || async {
+        let why = lamp.kit.vitals().check().err().unwrap_or_default();
+        if why.contains("not confirmed") { Ok(()) } else { Err(why) }
+    })
+    .await;
+    let by_another = "update messaging.outbox set published_at = created_at";
+    sqlx::query(by_another).execute(&lamp.pg).await.unwrap();
+    eventually(SOON, || async { lamp.kit.vitals().check() }).await;
+    runs.stop().await;
+}
+
+#[tokio::test]
 async fn a_confirm_that_is_lost_makes_a_second_message_with_the_same_id_and_one_effect() {
     let house = House::new().await;
     let lamp = house.lamp().await;
