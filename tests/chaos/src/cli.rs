@@ -53,8 +53,8 @@ pub struct Args {
     /// Only writes docs/reliability.md from docs/chaos.json and the tables
     #[arg(long)]
     pub document: bool,
-    /// The program with the services [default: `shop` beside this one]
-    #[arg(long, env = "TIDINGS_SHOP_BINARY", value_name = "FILE")]
+    /// The program with the services [default: `crashing-shop` beside this one]
+    #[arg(long, value_name = "FILE")]
     pub shop: Option<PathBuf>,
 }
 

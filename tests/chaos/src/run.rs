@@ -79,8 +79,8 @@ fn shop(args: &Args) -> anyhow::Result<PathBuf> {
     if let Some(shop) = &args.shop {
         return Ok(shop.clone());
     }
-    let beside = std::env::current_exe()?.with_file_name("shop");
-    ensure!(beside.is_file(), "there is no {}: build `shop` first", beside.display());
+    let beside = std::env::current_exe()?.with_file_name("crashing-shop");
+    ensure!(beside.is_file(), "there is no {}: build `chaos` first", beside.display());
     Ok(beside)
 }
 
