@@ -51,6 +51,9 @@ pub fn store(tx: &mut Tx) -> Store<'_> {
     Store(tx)
 }
 
+// The host alone knows both who remembers an answer and who gives it.
+pub use host::answers::{stored, unless_answered};
+
 /// The short types that the service's queue is bound to.
 pub fn bindings() -> Vec<String> {
     messages::handlers().bindings()

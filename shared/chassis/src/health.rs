@@ -13,12 +13,16 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use http::StatusCode;
+use http::header::RETRY_AFTER;
 use schemars::JsonSchema;
 use serde::Serialize;
+
+use crate::problem::OUTAGE_PAUSE;
 
 /// A check that takes longer counts as down.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -181,9 +185,11 @@ fn dependency(answer: Answer) -> Dependency {
     }
 }
 
-async fn ready(State(health): State<Health>) -> (StatusCode, axum::Json<Readiness>) {
+async fn ready(State(health): State<Health>) -> Response {
     let readiness = health.readiness().await;
-    let status =
-        if readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, axum::Json(readiness))
+    if readiness.is_ready() {
+        return axum::Json(readiness).into_response();
+    }
+    let pause = [(RETRY_AFTER, OUTAGE_PAUSE.as_secs().to_string())];
+    (StatusCode::SERVICE_UNAVAILABLE, pause, axum::Json(readiness)).into_response()
 }

@@ -41,7 +41,9 @@
 //!     health.check("postgres", || async { Err("not connected yet".to_owned()) });
 //!     let api = Api::new(ApiRouter::new().api_route("/greetings", post(greet)));
 //!     let http = HttpService::bind(config.http_addr, api, &health, &metrics).await?;
+//!     let late = http.late();
 //!     let outcome = Supervisor::new(config.shutdown_grace)
+//!         .task("late", |stop| late.run(stop)) // tells who comes too late
 //!         .task("relay", |stop| async move { Ok(stop.cancelled().await) })
 //!         .phase() // what follows stops first
 //!         .task("http", |stop| http.run(stop))

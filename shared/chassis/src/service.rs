@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::health::{Health, Readiness};
 use crate::http::openapi::{Describe as _, Operation};
-use crate::http::{Api, BindError, Server};
+use crate::http::{Api, BindError, Door, Server};
 use crate::metrics::Metrics;
 
 /// A service's HTTP side, listening but not yet answering: hand [`run`](HttpService::run) to the
@@ -19,6 +19,16 @@ pub struct HttpService {
     app: Router,
     health: Health,
     metrics: Metrics,
+    stopping: CancellationToken,
+}
+
+/// Tells those who come while the process stops that they are too late: hand
+/// [`run`](LateService::run) to the supervisor, in its first phase.
+#[derive(Debug)]
+pub struct LateService {
+    door: Door,
+    app: Router,
+    stopping: CancellationToken,
 }
 
 impl HttpService {
@@ -35,7 +45,16 @@ impl HttpService {
         let server = Server::bind(addr, api.limits_in_force()).await?;
         let api = described(api);
         let app = api.untraced(health.router()).untraced(metrics.router()).into_router();
-        Ok(Self { server, app, health: health.clone(), metrics: metrics.clone() })
+        let (health, metrics, stopping) =
+            (health.clone(), metrics.clone(), CancellationToken::new());
+        Ok(Self { server, app, health, metrics, stopping })
+    }
+
+    /// What goes on when this has ended, so that a client whose request comes while the process stops
+    /// is told to come back and a probe learns why. Without it they find the port closed.
+    pub fn late(&self) -> LateService {
+        let (door, app, stopping) = (self.server.door(), self.app.clone(), self.stopping.clone());
+        LateService { door, app, stopping }
     }
 
     /// The address it listens on.
@@ -52,9 +71,22 @@ impl HttpService {
         let said_so = async {
             stop.cancelled().await;
             self.health.stop();
+            self.stopping.cancel();
         };
         let serve = self.server.serve(self.app, stop.clone());
         tokio::join!(serve, said_so, self.metrics.upkeep(stop.clone()));
+        Ok(())
+    }
+}
+
+impl LateService {
+    /// Does nothing until the [`HttpService`] stops, and then answers until `stop`: probes as always,
+    /// everything else with `503`.
+    ///
+    /// # Errors
+    /// None at present; the supervisor's tasks all return a result.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        self.door.keep(self.app, self.stopping, stop).await;
         Ok(())
     }
 }
@@ -79,6 +111,7 @@ fn describe_ready(route: Operation<'_>) -> Operation<'_> {
         .tag("operations")
         .answers::<Readiness>(StatusCode::OK, "Everything is there.")
         .answers::<Readiness>(StatusCode::SERVICE_UNAVAILABLE, "Something is not, and why.")
+        .retry_after(StatusCode::SERVICE_UNAVAILABLE)
 }
 
 fn describe_metrics(route: Operation<'_>) -> Operation<'_> {

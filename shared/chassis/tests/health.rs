@@ -20,11 +20,15 @@ use tokio_util::sync::CancellationToken;
 
 use support::get as fetch;
 
-async fn start(health: &Health) -> (SocketAddr, CancellationToken, JoinSet<anyhow::Result<()>>) {
+async fn bind(health: &Health) -> HttpService {
     let metrics = metrics::install("shop").unwrap();
     let api = Api::new(ApiRouter::new().route("/things/{id}", get(|| async { "{}" })));
     let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
-    let http = HttpService::bind(loopback, api, health, &metrics).await.unwrap();
+    HttpService::bind(loopback, api, health, &metrics).await.unwrap()
+}
+
+async fn start(health: &Health) -> (SocketAddr, CancellationToken, JoinSet<anyhow::Result<()>>) {
+    let http = bind(health).await;
     let (addr, stop, mut tasks) = (http.local_addr(), CancellationToken::new(), JoinSet::new());
     tasks.spawn(http.run(stop.clone()));
     (addr, stop, tasks)
@@ -43,7 +47,7 @@ async fn ready_names_every_dependency_and_why_it_is_down() {
         "rabbitmq": {"status": "down", "reason": "connection refused"},
     }});
     assert_eq!(serde_json::from_str::<Value>(&ready.body).unwrap(), expected);
-    assert_eq!(ready.status, 503);
+    assert_eq!((ready.status, ready.header("retry-after")), (503, Some("5")));
 }
 
 #[tokio::test]
@@ -58,6 +62,40 @@ async fn a_process_without_a_dependency_down_is_ready_until_it_stops() {
     assert!(!readiness.is_ready());
     assert_eq!(readiness.dependencies["process"].reason.as_deref(), Some("shutting down"));
     assert_eq!(readiness.dependencies["postgres"].status, Status::Up);
+}
+
+/// "DB down, pool timeout, outbox over cap, shutting down | 503 + Retry-After (never 500)"
+#[tokio::test]
+async fn who_comes_while_the_process_stops_is_told_to_come_back() {
+    let health = Health::new();
+    health.check("postgres", || async { Ok(()) });
+    let http = bind(&health).await;
+    let (addr, late) = (http.local_addr(), http.late());
+    let (stop, last) = (CancellationToken::new(), CancellationToken::new());
+    let (mut tasks, mut lates) = (JoinSet::new(), JoinSet::new());
+    tasks.spawn(http.run(stop.clone()));
+    lates.spawn(late.run(last.clone()));
+    assert_eq!(fetch(addr, "/things/7").await.status, 200);
+
+    stop.cancel();
+    tokio::time::timeout(support::PATIENCE, tasks.join_next()).await.expect("nothing is in flight");
+    for path in ["/things/7", "/nothing"] {
+        let refused = fetch(addr, path).await;
+        assert_eq!((refused.status, refused.code().as_str()), (503, "unavailable"), "{path}");
+        assert_eq!(refused.header("retry-after"), Some("5"), "{path}");
+    }
+    let ready = fetch(addr, "/health/ready").await;
+    assert_eq!((ready.status, ready.header("retry-after")), (503, Some("5")));
+    assert!(ready.body.contains("shutting down"), "{}", ready.body);
+    assert_eq!(fetch(addr, "/health/live").await.status, 200);
+    // One request per connection, or a client that asks on and on would hold up the end.
+    let kept = b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n";
+    assert_eq!(support::exchange(addr, kept).await.status, 200);
+
+    last.cancel();
+    let ended = tokio::time::timeout(support::PATIENCE, lates.join_next()).await;
+    ended.expect("it ends when it is told to").unwrap().unwrap().unwrap();
+    assert!(tokio::net::TcpStream::connect(addr).await.is_err(), "the port is free");
 }
 
 #[tokio::test]

@@ -31,6 +31,8 @@
 //! }
 //! ```
 
+pub mod answers;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::process::ExitCode;
@@ -186,7 +188,9 @@ impl Host {
         let http = HttpService::bind(self.config.http_addr, api, &health, &self.metrics).await?;
 
         // The relay stops last, so that what a handler or a task still commits leaves the house.
+        let late = http.late();
         let mut supervisor = Supervisor::new(self.config.shutdown_grace);
+        supervisor = supervisor.task("late", |stop| late.run(stop));
         for task in messaging.tasks() {
             supervisor = supervisor.task(task.name, task.run).phase();
         }

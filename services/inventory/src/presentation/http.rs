@@ -3,14 +3,12 @@
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chassis::http::routing::{get_with, post_with, put_with};
-use chassis::http::{
-    Api, ApiRouter, Id, Json, KeyedJson, Path, Query, RequestContext, StoredAnswer,
-};
+use chassis::http::{Api, ApiRouter, Id, Json, KeyedJson, Path, Query, RequestContext};
 use chassis::problem::{FieldError, Problem, code};
 use http::header::LOCATION;
 use http::{Method, StatusCode};
 use messaging::answers::{Answer, Remembered, RequestKey};
-use messaging::{Cause, Pool, Tx};
+use messaging::{Cause, Tx};
 
 use super::answers::{ProductBody, ReservationBody, StockBody, StockPage};
 use super::import::{BODY_BYTES, import};
@@ -20,7 +18,7 @@ use crate::application::ports::StoreError;
 use crate::application::put_product::{Put, PutProductError, put_product};
 use crate::application::replenish::{ReplenishError, replenish};
 use crate::domain::product::ProductError;
-use crate::{App, store};
+use crate::{App, store, stored, unless_answered};
 
 const IMPORT: &str = "/products/import";
 
@@ -154,20 +152,6 @@ pub(super) async fn recalled(tx: &mut Tx, key: &RequestKey) -> Result<Option<Res
     }
 }
 
-/// Refuses a body for its `fault`, unless its key has an answer: then the key is told of first. Only
-/// bodies that are refused are looked up like this, and a look-up that fails hides no fault.
-async fn unless_answered(
-    pool: &Pool,
-    key: &RequestKey,
-    fault: Problem,
-) -> Result<Response, Problem> {
-    match pool.remembered(key).await {
-        Ok(Remembered::Answer(answer)) => Ok(stored(answer, true)),
-        Ok(Remembered::Reused) => Err(Problem::idempotency_key_reused()),
-        Ok(Remembered::Nothing | Remembered::InProgress) | Err(_) => Err(fault),
-    }
-}
-
 pub(super) fn below_reserved() -> Problem {
     let detail = "More pieces than that are set aside for orders.";
     Problem::conflict("below_reserved", "Below reserved", detail)
@@ -175,11 +159,6 @@ pub(super) fn below_reserved() -> Problem {
 
 pub(super) fn refused(problem: &Problem) -> Answer {
     Answer { status: problem.status().as_u16(), location: None, body: problem.body() }
-}
-
-pub(super) fn stored(answer: Answer, replayed: bool) -> Response {
-    let Answer { status, location, body } = answer;
-    StoredAnswer { status, location, body, replayed }.into_response()
 }
 
 impl From<PutProductError> for Problem {

@@ -3,15 +3,13 @@
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chassis::http::routing::{get_with, post_with};
-use chassis::http::{
-    Api, ApiRouter, Id, Json, KeyedJson, Path, Query, RequestContext, StoredAnswer,
-};
+use chassis::http::{Api, ApiRouter, Id, Json, KeyedJson, Path, Query, RequestContext};
 use chassis::problem::{FieldError, Problem, code};
 use contracts::is_sku;
 use feed::MEDIA_TYPE;
 use http::{Method, StatusCode};
 use messaging::answers::{Answer, Remembered, RequestKey};
-use messaging::{Cause, Pool, Tx};
+use messaging::{Cause, Tx};
 use uuid::Uuid;
 
 use super::answers::{OrderBody, OrdersPage, ProductBody, ProductsPage};
@@ -20,7 +18,7 @@ use super::{events, openapi};
 use crate::application::cancel_order::{CancelOrderError, cancel_order};
 use crate::application::place_order::{PlaceOrderError, place_order};
 use crate::application::ports::StoreError;
-use crate::{App, store};
+use crate::{App, store, stored, unless_answered};
 
 /// A race for an order is decided by its row's lock; more than one lost in a row is rare.
 const CANCEL_TRIES: u32 = 5;
@@ -174,25 +172,6 @@ fn refused(refusal: &PlaceOrderError) -> Answer {
 pub(super) fn price_changed() -> Problem {
     let detail = "The total differs from expected_total; read the prices again.";
     Problem::conflict("price_changed", "Price changed", detail)
-}
-
-/// Refuses a body for its `fault`, unless its key has an answer: then the key is told of first. Only
-/// bodies that are refused are looked up like this, and a look-up that fails hides no fault.
-async fn unless_answered(
-    pool: &Pool,
-    key: &RequestKey,
-    fault: Problem,
-) -> Result<Response, Problem> {
-    match pool.remembered(key).await {
-        Ok(Remembered::Answer(answer)) => Ok(stored(answer, true)),
-        Ok(Remembered::Reused) => Err(Problem::idempotency_key_reused()),
-        Ok(Remembered::Nothing | Remembered::InProgress) | Err(_) => Err(fault),
-    }
-}
-
-fn stored(answer: Answer, replayed: bool) -> Response {
-    let Answer { status, location, body } = answer;
-    StoredAnswer { status, location, body, replayed }.into_response()
 }
 
 impl From<CancelOrderError> for Problem {

@@ -20,6 +20,7 @@ use tracing::Instrument as _;
 
 use super::limits::BUSY_PAUSE;
 use super::openapi::{self, About};
+use super::server::TooLate;
 use super::trace::ServerSpan;
 use super::{Limits, body, conditions};
 use crate::problem::{self, Problem};
@@ -194,6 +195,9 @@ async fn answer(rules: &InForce, request: Request, next: Next, kind: Kind) -> Re
         Ok(request) => request,
         Err(problem) => return problem.into_response(),
     };
+    if kind == Kind::Api && request.extensions().get::<TooLate>().is_some() {
+        return Problem::unavailable(anyhow::anyhow!("shutting down")).into_response();
+    }
     // Probes and documents are answered however busy the API is.
     let turn = (kind == Kind::Api).then(|| rules.turns.try_acquire()).transpose();
     let Ok(_turn) = turn else {

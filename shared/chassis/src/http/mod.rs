@@ -36,7 +36,7 @@ pub use json::Json;
 pub use limits::Limits;
 pub use page::{Cursor, Limit};
 pub use params::{Path, Query};
-pub use server::{BindError, Server, Stopping};
+pub use server::{BindError, Door, Server, Stopping};
 pub use stored::StoredAnswer;
 pub use time::Time;
 pub use trace::RequestContext;

@@ -25,6 +25,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -65,10 +66,20 @@ fn hint(cause: &io::Error) -> &'static str {
 /// An HTTP/1.1 server that already listens.
 #[derive(Debug)]
 pub struct Server {
-    listener: TcpListener,
+    /// Shared with the door, if there is one.
+    listener: Arc<TcpListener>,
     addr: SocketAddr,
     limits: Limits,
 }
+
+/// What stays of a server that stops: it hears those who come too late, and tells them to come back.
+/// Without it they find a closed port, or are cut off.
+#[derive(Debug)]
+pub struct Door(Server);
+
+/// A mark on requests that came through the [`Door`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TooLate;
 
 /// Tells a handler that streams for a long time when the server stops: extract it, and end the stream
 /// when the token is cancelled.
@@ -94,7 +105,13 @@ impl Server {
         let failed = |cause| BindError { addr, cause };
         let listener = TcpListener::bind(addr).await.map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, addr, limits })
+        Ok(Self { listener: Arc::new(listener), addr, limits })
+    }
+
+    /// The port is held until both have ended.
+    pub fn door(&self) -> Door {
+        let Self { listener, addr, limits } = self;
+        Door(Self { listener: Arc::clone(listener), addr: *addr, limits: *limits })
     }
 
     /// The address it listens on.
@@ -105,32 +122,60 @@ impl Server {
     /// Serves `app` until `stop`; then accepts nothing more, lets requests in flight finish for
     /// [`Limits::drain`], and cuts the rest.
     pub async fn serve(self, app: Router, stop: CancellationToken) {
+        let answers = Answers { app, handlers: TaskTracker::new(), stop, too_late: false };
+        let connections = self.accept_all(&answers).await;
+        let drain = self.limits.drain;
+        drop(self.listener);
+        if drained(connections, &answers, drain).await.is_err() {
+            tracing::warn!("requests in flight were cut off");
+        }
+    }
+
+    /// Takes connections until it is time to stop, and gives those that are still open.
+    async fn accept_all(&self, answers: &Answers) -> JoinSet<()> {
+        let (stop, mut connections) = (&answers.stop, JoinSet::new());
         let slots = Arc::new(Semaphore::new(self.limits.connections));
-        let (mut connections, handlers) = (JoinSet::new(), TaskTracker::new());
         while let Some(stream) = stop.run_until_cancelled(accept(&self.listener)).await {
             let Some(Ok(slot)) = stop.run_until_cancelled(Arc::clone(&slots).acquire_owned()).await
             else {
                 break;
             };
-            let answering =
-                Answers { app: app.clone(), handlers: handlers.clone(), stop: stop.clone() };
-            let connection = connection(stream, answering, self.limits);
+            let connection = connection(stream, answers.clone(), self.limits);
             connections.spawn(async move {
                 connection.await;
                 drop(slot);
             });
             while connections.try_join_next().is_some() {}
         }
-        drop(self.listener);
-        handlers.close();
-        let drained = async {
-            while connections.join_next().await.is_some() {}
-            handlers.wait().await;
-        };
-        if timeout(self.limits.drain, drained).await.is_err() {
-            tracing::warn!(connections = connections.len(), "requests in flight were cut off");
-        }
+        connections
     }
+}
+
+impl Door {
+    /// Once the server is `stopping`, answers whoever comes until `stop`: probes and documents as
+    /// always, everything else with `503` and `Retry-After`.
+    pub async fn keep(self, app: Router, stopping: CancellationToken, stop: CancellationToken) {
+        if stop.run_until_cancelled(stopping.cancelled()).await.is_none() {
+            return;
+        }
+        let answers = Answers { app, handlers: TaskTracker::new(), stop, too_late: true };
+        let connections = self.0.accept_all(&answers).await;
+        let _ = drained(connections, &answers, LINGER).await;
+    }
+}
+
+/// Waits for what is open and what is being handled, as long as `patience` lasts.
+async fn drained(
+    mut connections: JoinSet<()>,
+    answers: &Answers,
+    patience: Duration,
+) -> Result<(), Elapsed> {
+    answers.handlers.close();
+    let all = async {
+        while connections.join_next().await.is_some() {}
+        answers.handlers.wait().await;
+    };
+    timeout(patience, all).await
 }
 
 /// Raises the process's own limit on open files, as far as it may, so that `connections` fit with
@@ -164,7 +209,7 @@ async fn accept(listener: &TcpListener) -> TcpStream {
 }
 
 async fn connection(stream: TcpStream, answers: Answers, limits: Limits) {
-    let stop = answers.stop.clone();
+    let (stop, too_late) = (answers.stop.clone(), answers.too_late);
     // Answers are small and written once: waiting to fill a packet would only add latency.
     let _ = stream.set_nodelay(true);
     let used = Arc::new(AtomicBool::new(false));
@@ -181,6 +226,7 @@ async fn connection(stream: TcpStream, answers: Answers, limits: Limits) {
         .header_read_timeout(limits.head_timeout)
         .max_header_size(limits.head_bytes())
         .max_headers(MOST_HEADERS)
+        .keep_alive(!too_late)
         .serve_connection(TokioIo::new(Answering::new(stream, limits.line_bytes())), service);
     // Biased: a request that has arrived is seen before the stop, and answered.
     let ended = tokio::select! {
@@ -221,11 +267,14 @@ async fn close(mut io: Answering<Stalling<TcpStream>>, late_head: bool, stop: &C
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
-/// Answers the requests of one connection.
+/// Answers requests; each connection has a clone.
+#[derive(Clone)]
 struct Answers {
     app: Router,
     handlers: TaskTracker,
     stop: CancellationToken,
+    /// Whether they come through the door.
+    too_late: bool,
 }
 
 impl Answers {
@@ -238,6 +287,9 @@ impl Answers {
         }
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(Stopping(self.stop.clone()));
+        if self.too_late {
+            request.extensions_mut().insert(TooLate);
+        }
         let answer = self.handlers.spawn(self.app.clone().oneshot(request));
         Box::pin(async move {
             // The API has caught the handler's own panics.

@@ -8,7 +8,7 @@ use http::{HeaderValue, StatusCode};
 use super::{FieldError, Problem};
 
 /// Pause suggested when a dependency is away.
-const OUTAGE_PAUSE: Duration = Duration::from_secs(5);
+pub(crate) const OUTAGE_PAUSE: Duration = Duration::from_secs(5);
 /// Pause suggested while the first request with the same key runs.
 const IN_PROGRESS_PAUSE: Duration = Duration::from_secs(1);
 /// Where the API's documentation explains idempotency keys.

@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use crate::telemetry;
 
+pub(crate) use catalogue::OUTAGE_PAUSE;
 pub use field::{FieldError, FieldErrors, code};
 
 /// Media type of every error answer.

@@ -23,10 +23,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use super::http::{recalled, refused, stored};
+use super::http::{recalled, refused};
 use crate::application::import_products::import_products;
 use crate::application::ports::StoreError;
-use crate::{App, store};
+use crate::{App, store, stored};
 use report::Report;
 use sheet::{Sheet, WrongHeader};
 

@@ -13,6 +13,9 @@ use schemars::{JsonSchema, json_schema};
 use crate::http::json::JSON;
 use crate::problem::{self, Document, Problem};
 
+/// As it is written in the document.
+const RETRY_AFTER_NAME: &str = "Retry-After";
+
 /// What a route says of itself, in the order of the reader's questions: what it does
 /// (`id`, `summary`, `description`), what it answers, what it refuses.
 ///
@@ -55,6 +58,8 @@ pub trait Describe: Sized {
     fn streams<T: JsonSchema>(self, name: &str, when: &str) -> Self;
     /// A text header of the answer with `status`, which must have been named before.
     fn header(self, status: StatusCode, name: &str, what: &str) -> Self;
+    /// The answer with `status`, which must have been named before, says when to come back.
+    fn retry_after(self, status: StatusCode) -> Self;
     /// A refusal beyond those of the route's extractors.
     fn refuses(self, problem: &Problem) -> Self;
 }
@@ -114,10 +119,12 @@ impl Describe for TransformOperation<'_> {
     }
 
     fn header(mut self, status: StatusCode, name: &str, what: &str) -> Self {
-        let responses = &mut self.inner_mut().responses.get_or_insert_default().responses;
-        if let Some(ReferenceOr::Item(response)) = responses.get_mut(&Code::Code(status.as_u16())) {
-            response.headers.insert(name.to_owned(), ReferenceOr::Item(text_header(what)));
-        }
+        put_header(self.inner_mut(), status, name, text_header(what));
+        self
+    }
+
+    fn retry_after(mut self, status: StatusCode) -> Self {
+        put_header(self.inner_mut(), status, RETRY_AFTER_NAME, pause_header());
         self
     }
 
@@ -161,9 +168,14 @@ fn add(response: &mut Response, problem: &Problem) {
         response.description = codes.join(", ");
     }
     if problem.headers().contains_key(RETRY_AFTER) {
-        let what = "Seconds to wait before the next try.";
-        let seconds = header(what, json_schema!({ "type": "integer", "minimum": 1 }));
-        response.headers.insert("Retry-After".to_owned(), ReferenceOr::Item(seconds));
+        response.headers.insert(RETRY_AFTER_NAME.to_owned(), ReferenceOr::Item(pause_header()));
+    }
+}
+
+fn put_header(operation: &mut Operation, status: StatusCode, name: &str, header: Header) {
+    let responses = &mut operation.responses.get_or_insert_default().responses;
+    if let Some(ReferenceOr::Item(response)) = responses.get_mut(&Code::Code(status.as_u16())) {
+        response.headers.insert(name.to_owned(), ReferenceOr::Item(header));
     }
 }
 
@@ -192,6 +204,11 @@ pub(super) fn schema(json_schema: schemars::Schema) -> SchemaObject {
 /// A header of an answer with a text in it.
 pub(super) fn text_header(what: &str) -> Header {
     header(what, json_schema!({ "type": "string" }))
+}
+
+fn pause_header() -> Header {
+    let seconds = json_schema!({ "type": "integer", "minimum": 1 });
+    header("Seconds to wait before the next try.", seconds)
 }
 
 fn header(what: &str, json_schema: schemars::Schema) -> Header {
