@@ -17,4 +17,5 @@ mod random;
 mod replicas;
 mod stream;
 mod tap;
+mod too_much;
 mod world;

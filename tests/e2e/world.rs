@@ -58,13 +58,22 @@ impl World {
 
     /// `replicas` of each service, over the broker that `vhost` is on.
     pub async fn start_on(vhost: Vhost, replicas: usize) -> Self {
-        let stop = CancellationToken::new();
-        let folder = std::env::temp_dir().join(format!("tidings-e2e-{}", Uuid::now_v7()));
-        std::fs::create_dir_all(&folder).unwrap();
         let mut databases = BTreeMap::new();
         for service in SERVICES {
             databases.insert(service, Database::new(service).await);
         }
+        Self::of(&SERVICES.repeat(replicas), vhost, databases).await
+    }
+
+    /// A replica per name in `services`, each of which has its database.
+    pub async fn of(
+        services: &[&'static str],
+        vhost: Vhost,
+        databases: BTreeMap<&'static str, Database>,
+    ) -> Self {
+        let stop = CancellationToken::new();
+        let folder = std::env::temp_dir().join(format!("tidings-e2e-{}", Uuid::now_v7()));
+        std::fs::create_dir_all(&folder).unwrap();
         provision(&vhost).await;
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let traces = TraceStore::new(StoreLimits::default());
@@ -97,7 +106,7 @@ impl World {
             stop,
             folder,
         };
-        for service in SERVICES.repeat(replicas) {
+        for service in services {
             world.run(service, &[]);
         }
         world.ready().await;

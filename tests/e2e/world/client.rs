@@ -17,6 +17,14 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// What is answered to one request, whatever it is.
+    pub async fn to(request: RequestBuilder) -> reqwest::Result<Self> {
+        let answer = request.send().await?;
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        let body = String::from_utf8(answer.bytes().await?.into()).unwrap();
+        Ok(Self { status, headers, body })
+    }
+
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap()
     }
@@ -36,11 +44,7 @@ impl World {
     /// Asks until there is an answer.
     pub async fn ask(&self, request: impl Fn() -> RequestBuilder) -> Answer {
         eventually(LATER, || async {
-            let answer = request().send().await.map_err(|error| error.to_string())?;
-            let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-            let body = answer.bytes().await.map_err(|error| error.to_string())?;
-            let body = String::from_utf8(body.into()).unwrap();
-            let answer = Answer { status, headers, body };
+            let answer = Answer::to(request()).await.map_err(|error| error.to_string())?;
             if !answer.is_later() {
                 return Ok(answer);
             }

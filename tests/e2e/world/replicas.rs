@@ -3,14 +3,14 @@
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use envelope::Identity;
 use envelope::signature::{KeyDocument, Signer};
-use testkit::{eventually, free_port};
+use testkit::{eventually, free_port, process};
 
 use super::{SERVICES, SOON, World};
 
@@ -73,6 +73,25 @@ impl World {
     pub fn kill_one(&self, service: &str, n: usize) {
         let mut replicas = self.replicas.lock().unwrap();
         replicas.iter_mut().filter(|r| r.service == service).nth(n).unwrap().kill();
+    }
+
+    /// SIGTERM to a service's first replica.
+    pub fn terminate(&self, service: &str) {
+        let replicas = self.replicas.lock().unwrap();
+        let replica = replicas.iter().find(|r| r.service == service).unwrap();
+        process::terminate(replica.child.id()).unwrap();
+    }
+
+    /// How a service's first replica ended by itself.
+    pub async fn ended_by_itself(&self, service: &str) -> ExitStatus {
+        eventually(SOON, || async {
+            let mut replicas = self.replicas.lock().unwrap();
+            let replica = replicas.iter_mut().find(|r| r.service == service).unwrap();
+            let ended = replica.child.try_wait().unwrap();
+            replica.running = ended.is_none();
+            ended
+        })
+        .await
     }
 
     /// A new process in each place of a service that has none.

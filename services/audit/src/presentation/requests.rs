@@ -23,8 +23,10 @@ pub(super) struct OrderPath {
 #[schemars(inline)]
 pub(super) struct EventsQuery {
     /// Only this type: `order.placed.v1`, or with the system's name before it.
+    #[schemars(regex(pattern = r"^[^\x00-\x1F\x7F-\x9F]*$"))]
     r#type: Option<String>,
     /// Only from this source: `order`, or in full.
+    #[schemars(regex(pattern = r"^[^\x00-\x1F\x7F-\x9F]*$"))]
     source: Option<String>,
     /// Only those that were received at this time or later.
     since: Option<DateTime<Utc>>,
