@@ -19,7 +19,7 @@ use sandbox::gateway::{Gateway, GatewayOptions};
 use sandbox::otlp::{Receiver, StoreLimits, TraceStore};
 use sandbox::smtp::{Mailbox, MailboxLimits, SmtpServer};
 use sqlx::PgPool;
-use testkit::{Database, Vhost};
+use testkit::{Database, Vhost, eventually};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -74,7 +74,7 @@ impl World {
         let stop = CancellationToken::new();
         let folder = std::env::temp_dir().join(format!("tidings-e2e-{}", Uuid::now_v7()));
         std::fs::create_dir_all(&folder).unwrap();
-        provision(&vhost).await;
+        provision(&vhost, databases.keys()).await;
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let traces = TraceStore::new(StoreLimits::default());
         let otlp = Receiver::start(any, any, traces.clone(), &stop).await.unwrap();
@@ -147,9 +147,10 @@ pub fn topology(service: &str) -> Topology {
     Topology { service: service.to_owned(), bindings: found.unwrap().1 }
 }
 
-async fn provision(vhost: &Vhost) {
+async fn provision(vhost: &Vhost, services: impl Iterator<Item = &&'static str>) {
     let broker = RabbitMq::new(vhost.amqp_url(), "e2e", "shop");
-    for service in SERVICES {
-        broker.provision(&topology(service)).await.unwrap();
+    for service in services {
+        let topology = topology(service);
+        eventually(SOON, || broker.provision(&topology)).await;
     }
 }

@@ -123,11 +123,11 @@ impl Server {
     /// [`Limits::drain`], and cuts the rest.
     pub async fn serve(self, app: Router, stop: CancellationToken) {
         let answers = Answers { app, handlers: TaskTracker::new(), stop, too_late: false };
-        let connections = self.accept_all(&answers).await;
+        let mut connections = self.accept_all(&answers).await;
         let drain = self.limits.drain;
         drop(self.listener);
-        if drained(connections, &answers, drain).await.is_err() {
-            tracing::warn!("requests in flight were cut off");
+        if drained(&mut connections, &answers, drain).await.is_err() {
+            tracing::warn!(connections = connections.len(), "requests in flight were cut off");
         }
     }
 
@@ -159,14 +159,14 @@ impl Door {
             return;
         }
         let answers = Answers { app, handlers: TaskTracker::new(), stop, too_late: true };
-        let connections = self.0.accept_all(&answers).await;
-        let _ = drained(connections, &answers, LINGER).await;
+        let mut connections = self.0.accept_all(&answers).await;
+        let _ = drained(&mut connections, &answers, LINGER).await;
     }
 }
 
 /// Waits for what is open and what is being handled, as long as `patience` lasts.
 async fn drained(
-    mut connections: JoinSet<()>,
+    connections: &mut JoinSet<()>,
     answers: &Answers,
     patience: Duration,
 ) -> Result<(), Elapsed> {
