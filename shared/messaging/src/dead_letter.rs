@@ -1,32 +1,34 @@
 //! The parker: takes parked messages from the dead-letter queue into a table, where they can be
 //! listed, understood and replayed, for as long as it takes.
 
-use std::collections::BTreeMap;
+mod claims;
+mod jobs;
+mod pace;
+pub mod repair;
+mod replayer;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use envelope::MAX_BODY;
 use metrics::gauge;
-use serde::Deserialize;
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
+use sqlx::types::Json;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
+use self::claims::Claims;
+pub(crate) use self::jobs::prune;
+pub use self::replayer::Replayer;
+pub(crate) use self::replayer::name_metrics;
 use crate::failure::Trouble;
 use crate::pool::Pool;
-use crate::reason::Code;
 use crate::retry::Backoff;
 use crate::step::{Progress, Step};
 use crate::topology::Topology;
-use crate::transport::{Delivery, Settlement, Subscription, Transport, TransportError};
+use crate::transport::{Delivery, Properties, Settlement, Subscription, Transport, TransportError};
 use crate::vitals::{Part, Vitals};
 
 const CHUNK: usize = 16;
-/// Characters of a claim: an index entry has room for two, at four bytes a character.
-const LONGEST_CLAIM: usize = 255;
-const LONGEST_REASON: usize = 1_000;
 
 /// Moves one service's dead letters from queue to table.
 pub struct Parker {
@@ -81,6 +83,7 @@ impl Parker {
         self.vitals.well(Part::Parker);
         // What has appeared is told at once, and what goes by the gauges.
         count(self.pool.pg()).await;
+        self.pool.replays().notify();
         Ok(Progress::More)
     }
 }
@@ -96,70 +99,6 @@ pub(crate) async fn count(pg: &PgPool) {
         Ok(parked) => gauge!("dead_letters").set(parked as f64),
         Err(error) => tracing::debug!(%error, "dead letters are not counted"),
     }
-}
-
-/// What a letter says of itself. None of it is proven: what could not be verified still needs a name
-/// to be found by.
-struct Claims {
-    queue: String,
-    source: Option<String>,
-    event_id: Option<Uuid>,
-    event_type: Option<String>,
-    headers: Value,
-    code: String,
-    reason: String,
-}
-
-impl Claims {
-    fn of(letter: &Delivery, topology: &Topology, namespace: &str) -> Self {
-        // Our own copies carry no note of the broker's. With one, or without a code of ours, it was
-        // the broker that gave up on it, whatever it had failed with before.
-        let ours = !letter.headers.contains_key("x-first-death-reason");
-        let told = |what: &str| {
-            letter
-                .headers
-                .get(&format!("x-{namespace}-{what}"))
-                .filter(|_| ours)
-                .map(String::as_str)
-        };
-        let id = letter.message_id.as_deref();
-        let headers: BTreeMap<String, String> = letter
-            .headers
-            .iter()
-            .map(|(name, value)| (printable(name), printable(value)))
-            .collect();
-        Self {
-            queue: told("origin-queue").map_or_else(|| topology.work_queue(), short),
-            source: claimed_source(&letter.body).as_deref().map(short),
-            event_id: id.and_then(|id| Uuid::parse_str(id).ok()),
-            event_type: letter.type_name.as_deref().map(short),
-            headers: serde_json::json!(headers),
-            code: told("code").map_or_else(|| Code::DeliveryLimit.as_str().to_owned(), short),
-            reason: told("reason").map_or_else(
-                || "the broker's delivery limit was reached".to_owned(),
-                |why| printable(why).chars().take(LONGEST_REASON).collect(),
-            ),
-        }
-    }
-
-    /// The rest of it, for a database that does not take it all.
-    fn without_names(self, topology: &Topology) -> Self {
-        let queue = topology.work_queue();
-        Self { queue, source: None, event_id: None, event_type: None, ..self }
-    }
-}
-
-/// The source, if this is an envelope at all.
-fn claimed_source(body: &[u8]) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Claimed {
-        source: Option<String>,
-    }
-    // A list would do for a struct, too.
-    if body.len() > MAX_BODY || !body.trim_ascii_start().starts_with(b"{") {
-        return None;
-    }
-    serde_json::from_slice::<Claimed>(body).ok()?.source
 }
 
 /// Keeps one dead letter, without its claimed names when the database takes them not: a letter that
@@ -188,13 +127,14 @@ async fn store(pool: &Pool, letter: &Delivery, claims: &Claims) -> Result<(), sq
     sqlx::query!(
         "insert into messaging.dead_letter
             (id, queue, source, event_id, type, body_sha256, body, headers, reason_code, reason,
-             attempts, first_failed_at, parked_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+             attempts, first_failed_at, parked_at, properties, subject, aggversion, occurred_at)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
         on conflict (queue, source, event_id, body_sha256) do update
-            set state = 'parked', headers = excluded.headers,
+            set state = 'parked', headers = excluded.headers, properties = excluded.properties,
                 reason_code = excluded.reason_code, reason = excluded.reason,
                 attempts = excluded.attempts, first_failed_at = excluded.first_failed_at,
-                parked_at = excluded.parked_at
+                parked_at = excluded.parked_at, parkings = dead_letter.parkings + 1,
+                decided_at = null
             where dead_letter.state <> 'parked'",
         pool.new_id(),
         &claims.queue,
@@ -209,20 +149,14 @@ async fn store(pool: &Pool, letter: &Delivery, claims: &Claims) -> Result<(), sq
         i32::try_from(letter.attempts).unwrap_or(i32::MAX),
         letter.first_failed_at,
         pool.clock().now(),
+        Json(&claims.properties) as Json<&Properties>,
+        claims.subject.as_deref(),
+        claims.aggversion,
+        claims.occurred_at,
     )
     .execute(pool.pg())
     .await?;
     Ok(())
-}
-
-/// Postgres stores any text but U+0000, and a poison message may well contain one.
-fn printable(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
-}
-
-/// Short enough for an index, whatever it is.
-fn short(text: &str) -> String {
-    printable(text).chars().take(LONGEST_CLAIM).collect()
 }
 
 impl Step for Parker {

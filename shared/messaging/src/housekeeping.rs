@@ -7,7 +7,7 @@ use metrics::counter;
 
 use crate::pool::Pool;
 use crate::step::{Progress, Step};
-use crate::{answers, inbox, outbox};
+use crate::{answers, dead_letter, inbox, outbox};
 
 /// Rows per bite: short enough that nobody waits for its locks.
 const BITE: i64 = 1_000;
@@ -26,6 +26,9 @@ pub struct Retention {
     pub inbox: TimeDelta,
     /// The longest after its parking that a message may be replayed; default 14 days.
     pub replay: TimeDelta,
+    /// Dead letters that were replayed or discarded, and the records of replays; default 30 days. Those
+    /// that are parked stay, and so does the log of what was decided.
+    pub decided: TimeDelta,
     /// [Answers to requests](crate::answers); default 24 hours. A key that was answered longer ago
     /// is a new key, whether or not its row is still there.
     pub answers: TimeDelta,
@@ -35,11 +38,12 @@ impl Default for Retention {
     fn default() -> Self {
         let month = TimeDelta::days(30);
         let replay = TimeDelta::days(14);
-        Self { outbox: month, inbox: month, replay, answers: answers::USUALLY_KEPT }
+        let answers = answers::USUALLY_KEPT;
+        Self { outbox: month, inbox: month, replay, decided: month, answers }
     }
 }
 
-/// Prunes outbox, inbox and answers.
+/// Prunes outbox, inbox, answers, and the dead letters that were decided over.
 pub struct Housekeeping {
     pool: Pool,
     retention: Retention,
@@ -56,10 +60,12 @@ impl Housekeeping {
         let published = outbox::prune(pg, now - self.retention.outbox, BITE).await?;
         let handled = inbox::prune(pg, now - self.retention.inbox - INBOX_MARGIN, BITE).await?;
         let answered = answers::prune(pg, now - self.retention.answers, BITE).await?;
+        let decided = dead_letter::prune(pg, now - self.retention.decided, BITE).await?;
+        counter!("pruned_total", "table" => "dead_letter").increment(decided);
         counter!("pruned_total", "table" => "outbox").increment(published);
         counter!("pruned_total", "table" => "inbox").increment(handled);
         counter!("pruned_total", "table" => "answer").increment(answered);
-        Ok(published.max(handled).max(answered))
+        Ok(published.max(handled).max(answered).max(decided))
     }
 }
 

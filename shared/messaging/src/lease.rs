@@ -146,7 +146,7 @@ impl Leases {
         )
         .execute(self.pool.pg())
         .await?;
-        presence::tell(&self.pool, presence::LEASES_CHANGED).await
+        presence::tell(self.pool.pg(), presence::LEASES_CHANGED).await
     }
 }
 

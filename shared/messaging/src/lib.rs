@@ -35,7 +35,7 @@ mod vitals;
 pub use bell::Bell;
 pub use cause::Cause;
 pub use consumer::{Consumer, ConsumerSettings};
-pub use dead_letter::Parker;
+pub use dead_letter::{Parker, Replayer, repair};
 pub use handler::{
     AnyHandler, ChunkHandler, Handler, HandlerError, HandlerResult, Handlers, Message, Received,
 };

@@ -11,7 +11,7 @@ use metrics::{counter, gauge};
 use tokio_util::sync::CancellationToken;
 
 use crate::consumer::{self, Consumer, ConsumerSettings};
-use crate::dead_letter::Parker;
+use crate::dead_letter::{self, Parker, Replayer};
 use crate::gauges::Gauges;
 use crate::handler::Handlers;
 use crate::housekeeping::{Housekeeping, Retention};
@@ -25,8 +25,8 @@ use crate::topology::Topology;
 use crate::transport::{Transport, TransportError};
 use crate::vitals::Vitals;
 
-/// A service's messaging: relay, consumer, parker, presence and housekeeping over one database and
-/// one broker.
+/// A service's messaging: relay, consumer, parker, replayer, presence and housekeeping over one
+/// database and one broker.
 pub struct Messaging {
     pool: Pool,
     transport: Arc<dyn Transport>,
@@ -159,6 +159,12 @@ impl Messaging {
         )
     }
 
+    /// A replayer, to be stepped by hand.
+    pub fn replayer(&self) -> Replayer {
+        let (pool, transport) = (self.pool.clone(), self.transport.clone());
+        Replayer::new(pool, transport, self.topology.clone(), self.retention.clone())
+    }
+
     /// Everything that has to run, in the order of starting. Stop in the reverse order: the relay
     /// last, so that what a handler still committed leaves the house.
     pub fn tasks(&self) -> Vec<Task> {
@@ -181,6 +187,13 @@ impl Messaging {
             tasks.push(self.task("parker", |kit, stop| {
                 Box::pin(repeat(kit.parker(stop.clone()), Signal::new(), stop))
             }));
+            let asked = self.pool.replays().clone();
+            self.pool.tell_when_present(&asked);
+            tasks.push(
+                self.task("replayer", move |kit, stop| {
+                    Box::pin(repeat(kit.replayer(), asked, stop))
+                }),
+            );
             tasks.push(self.task("consumer", |kit, stop| {
                 Box::pin(repeat(kit.consumer(stop.clone()), Signal::new(), stop))
             }));
@@ -196,6 +209,7 @@ impl Messaging {
         relay::name_metrics();
         if !self.topology.bindings.is_empty() {
             consumer::name_metrics();
+            dead_letter::name_metrics();
         }
     }
 

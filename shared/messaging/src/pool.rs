@@ -28,6 +28,7 @@ struct Inner {
     instance: Instance,
     outbox_written: Signal,
     wake_others: Signal,
+    replays: Signal,
     owned: AtomicU32,
     absent: AtomicBool,
     /// Others may have changed who holds what.
@@ -79,6 +80,7 @@ impl Pool {
             clock,
             outbox_written: Signal::new(),
             wake_others: Signal::new(),
+            replays: Signal::new(),
             owned: AtomicU32::new(0),
             absent: AtomicBool::new(false),
             leases_changed: AtomicBool::new(false),
@@ -107,7 +109,7 @@ impl Pool {
     /// # Errors
     /// When the database is away.
     pub async fn wake_relays(&self) -> Result<(), sqlx::Error> {
-        crate::presence::tell(self, crate::presence::WRITTEN).await
+        crate::presence::tell(self.pg(), crate::presence::WRITTEN).await
     }
 
     /// For reads that need no transaction. Writes go through [`Tx`](crate::Tx).
@@ -151,6 +153,11 @@ impl Pool {
     /// Given when rows were written that another replica's relay has to publish.
     pub(crate) fn wake_others(&self) -> &Signal {
         &self.0.wake_others
+    }
+
+    /// Given when there may be a dead letter to replay.
+    pub(crate) fn replays(&self) -> &Signal {
+        &self.0.replays
     }
 
     /// Whether this process shows itself to the others. While it wants to and cannot, they may take

@@ -13,7 +13,7 @@ use crate::retry::Backoff;
 /// The first key of the session lock; the second is the instance. The same number stands in
 /// `messaging.live_instances()`.
 const LOCK_CLASS: i32 = 1_953_064_041;
-/// On this channel replicas wake each other's relay.
+/// On this channel replicas wake each other's relay and replayer.
 const CHANNEL: &str = "messaging_outbox";
 /// The pool waits up to a fifth of this between its attempts, so the database's return is noticed
 /// soon after it.
@@ -21,16 +21,18 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// Commits within this time of each other share one notification.
 const DEBOUNCE: Duration = Duration::from_millis(5);
 
-/// What the others are told: that there is something to publish, or that leases changed hands.
+/// What the others are told: that there is something to publish, that leases changed hands, or that
+/// there are dead letters to replay.
 pub(crate) const WRITTEN: &str = "";
 pub(crate) const LEASES_CHANGED: &str = "leases";
+pub(crate) const REPLAYS: &str = "replays";
 /// A session that is quiet for so long is asked whether it is still there: a peer that vanished
 /// without a word ends no connection by itself.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// Tells the relays of all processes on this database.
-pub(crate) async fn tell(pool: &Pool, what: &str) -> Result<(), sqlx::Error> {
-    sqlx::query("select pg_notify($1, $2)").bind(CHANNEL).bind(what).execute(pool.pg()).await?;
+/// Tells all processes on this database.
+pub(crate) async fn tell(pg: &PgPool, what: &str) -> Result<(), sqlx::Error> {
+    sqlx::query("select pg_notify($1, $2)").bind(CHANNEL).bind(what).execute(pg).await?;
     Ok(())
 }
 
@@ -99,6 +101,7 @@ impl Presence {
             match timeout(QUIET, listener.try_recv()).await {
                 Ok(told) => match told? {
                     Some(told) if told.payload() == LEASES_CHANGED => self.pool.leases_changed(),
+                    Some(told) if told.payload() == REPLAYS => self.pool.replays().notify(),
                     Some(_) => {
                         self.pool.set_some_wait(true);
                         self.pool.outbox_written().notify();
@@ -119,7 +122,7 @@ impl Presence {
     async fn wake_others(&self) {
         loop {
             self.pool.wake_others().wait().await;
-            let told = tell(&self.pool, WRITTEN).await;
+            let told = tell(self.pool.pg(), WRITTEN).await;
             if let Err(error) = told {
                 tracing::debug!(%error, "wake-up not sent; the other relays will poll");
             }

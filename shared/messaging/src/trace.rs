@@ -113,6 +113,21 @@ pub(crate) fn publish(
     creation.with_span(span.start_with_context(tracer, creation))
 }
 
+/// The span in which a parked message is put back into its queue: a trace of its own, whenever it is,
+/// with a link to the creation context, which travels on unchanged.
+pub(crate) fn put_back(tracer: &BoxedTracer, creation: &Context, about: About<'_>) -> Context {
+    let name = format!("publish {}", about.destination);
+    let attributes = about.attributes("send", "publish");
+    let mut builder =
+        tracer.span_builder(name).with_kind(SpanKind::Client).with_attributes(attributes);
+    let link = creation.span().span_context().clone();
+    if link.is_valid() {
+        builder = builder.with_links(vec![Link::with_context(link)]);
+    }
+    let nobody = Context::new();
+    nobody.with_span(builder.start_with_context(tracer, &nobody))
+}
+
 /// The span in which a consumer handles a message: linked to the creation context always, and its
 /// child unless the message is so old that it gets a trace of its own.
 pub(crate) fn process(

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::reason::Code;
@@ -89,6 +90,45 @@ pub struct Outgoing<'a> {
     pub published_at: DateTime<Utc>,
 }
 
+/// What stood beside the headers of a message, as it came; unsigned.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Properties {
+    /// What the body is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// The event's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<String>,
+    /// The full type.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub type_name: Option<String>,
+    /// The chain it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<String>,
+    /// Who published it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub app_id: Option<String>,
+    /// When it was written, in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<u64>,
+}
+
+/// A parked message to put back.
+#[derive(Debug, Clone, Copy)]
+pub struct Parked<'a> {
+    /// The exact bytes.
+    pub body: &'a [u8],
+    /// What stood beside its headers.
+    pub properties: &'a Properties,
+    /// Its headers, those of its failures included: the transport leaves them out.
+    pub headers: &'a BTreeMap<String, String>,
+    /// The system's name, in header names.
+    pub namespace: &'a str,
+    /// The job that it goes back by; told in a header of its own.
+    pub replay: Uuid,
+}
+
 /// What became of one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
@@ -114,6 +154,10 @@ pub trait Publisher: Send + Sync {
     /// spent: its connection has been closed, so that nothing of it is still under way when the
     /// message is published again.
     async fn publish(&mut self, batch: &[Outgoing<'_>]) -> Vec<Fate>;
+
+    /// Puts parked messages back into the work queue of `topology`, and into no other: their bytes
+    /// and headers as they came, their attempts forgotten. Fates as of [`publish`](Self::publish).
+    async fn put_back(&mut self, topology: &Topology, batch: &[Parked<'_>]) -> Vec<Fate>;
 
     /// What came in between, after an [`Fate::Unknown`]; for people.
     fn trouble(&self) -> String {
@@ -143,6 +187,12 @@ pub struct Delivery {
     pub message_id: Option<String>,
     /// As sent; unsigned.
     pub type_name: Option<String>,
+    /// As sent; unsigned.
+    pub correlation_id: Option<String>,
+    /// As sent; unsigned.
+    pub app_id: Option<String>,
+    /// As sent, in seconds since 1970; unsigned.
+    pub timestamp: Option<u64>,
     /// All headers with a text form; unsigned and untrusted.
     pub headers: BTreeMap<String, String>,
     /// Failed attempts so far, by our own header; unsigned and untrusted.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
+use messaging::repair::{Asked, Selection};
 use messaging::topology::Topology;
 use messaging::transport::TransportError;
 use messaging::transport::rabbitmq::{Binding, RabbitMq};
@@ -189,12 +190,13 @@ async fn a_queue_that_is_deleted_under_its_consumer_is_reported_and_used_again_w
 #[tokio::test]
 async fn a_running_service_needs_no_right_to_configure() {
     let house = House::new().await;
-    let ledger = house.ledger(&Switch::new()).await;
+    let switch = Switch::new();
+    let ledger = house.ledger(&switch).await;
     let lamp = house.lamp().await;
     ledger.kit.provision().await.unwrap();
-    let write = "^(events|retry|dead-letters)$";
+    let write = "^(events|retry|requeue|dead-letters)$";
     let url = user(&house, "ledger", write, "^ledger\\.(in|dlq)$").await;
-    let handlers = Handlers::new().on(Book(Switch::new()));
+    let handlers = Handlers::new().on(Book(switch.clone()));
     let transport = RabbitMq::new(url, "ledger", NAMESPACE);
     let confined = Messaging::new(ledger.pool.clone(), transport, house.key_ring(), handlers);
     let confined = ledger.with(|_| confined);
@@ -211,6 +213,10 @@ async fn a_running_service_needs_no_right_to_configure() {
     eventually(SOON, || async { confined.dead_letters().await.len() == 1 }).await;
     let wire = house.wire().await;
     wire.take("ledger.retry.5s", 1).await;
+    switch.heal();
+    let asked = Asked { by: "grace", note: "" };
+    confined.repair().replay(&Selection::All, 50, asked).await.unwrap().unwrap();
+    eventually(SOON, || async { confined.effects().await.len() == 2 }).await;
     let error = confined.kit.provision().await.err().map(|error| error.to_string());
     assert!(error.unwrap_or_default().contains("refused"), "it has no such right");
 }

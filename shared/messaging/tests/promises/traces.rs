@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use messaging::repair::{Asked, Selection};
 use messaging::{Cause, Tx, trace};
 use opentelemetry::trace::{SpanKind as Kind, TraceContextExt, Tracer, TracerProvider};
 use opentelemetry::{Context, global};
@@ -31,7 +32,7 @@ struct Traced {
     lamp: Service,
     wire: Wire,
     _running: [Running; 2],
-    _ledger: Service,
+    ledger: Service,
 }
 
 impl Traced {
@@ -45,7 +46,7 @@ impl Traced {
         let wire = house.wire().await;
         wire.queue("probe", &["ledger.booked.v1"]).await;
         let _running = [lamp.run(), ledger.run()];
-        Self { house, store, provider, lamp, wire, _running, _ledger: ledger }
+        Self { house, store, provider, lamp, wire, _running, ledger }
     }
 
     /// Tells of a lamp inside a span of the caller's own; returns its trace.
@@ -246,6 +247,39 @@ async fn a_message_that_is_handled_much_later_starts_a_trace_of_its_own_with_a_l
     let first = TraceTree::build(traced.store.trace(&trace_id));
     let create = only(&first, &format!("create {LIT}"));
     assert!(links_to(late.root().unwrap(), create));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_is_linked_to_where_its_event_was_told_and_keeps_its_chain() {
+    let switch = Switch::answering();
+    let traced = Traced::new(&switch).await;
+    let trace_id = traced.tell(&Lit::with("hall", Mood::Permanent)).await;
+    let ledger = &traced.ledger;
+    eventually(SOON, || async { ledger.dead_letters().await.len() == 1 }).await;
+    switch.heal();
+    traced.house.clock.set(TimeDelta::hours(2));
+    let asked = Asked { by: "grace", note: "" };
+    ledger.repair().replay(&Selection::All, 50, asked).await.unwrap().unwrap();
+
+    let name = format!("create {LIT}");
+    let told = |seen: &[SpanRecord]| seen.iter().any(|span| span.name == name);
+    let first = traced.store.wait_for(&trace_id, SOON, told).await.unwrap();
+    let create = first.iter().find(|span| span.name == name).unwrap();
+    let chain = create.text("messaging.message.conversation_id");
+    for name in ["publish ledger.in", PROCESS] {
+        let late = eventually(SOON, || async {
+            let fits = |span: &SpanRecord| span.name == name && span.trace_id != trace_id;
+            traced.store.traces_with("house", 1, fits).pop()
+        })
+        .await;
+        let span = late.iter().find(|span| span.name == name).unwrap();
+        assert!(span.parent_span_id.is_none() && links_to(span, create), "{span:?}");
+        assert_eq!(span.text("messaging.message.conversation_id"), chain);
+    }
+    let told = traced.wire.take("probe", 1).await.remove(0);
+    let body: serde_json::Value = serde_json::from_slice(&told.body).unwrap();
+    assert_eq!(body["correlationid"].as_str(), chain);
+    assert_eq!(body["causationid"].as_str(), create.text("cloudevents.event_id"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

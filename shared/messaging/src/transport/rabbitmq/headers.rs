@@ -9,7 +9,7 @@ use lapin::BasicProperties;
 use lapin::message::Delivery as AmqpDelivery;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 
-use super::super::{Delivery, Failure, Outgoing};
+use super::super::{Delivery, Failure, Outgoing, Parked};
 
 const PERSISTENT: u8 = 2;
 
@@ -79,7 +79,9 @@ pub(crate) fn of_copy(
     mark: u64,
 ) -> BasicProperties {
     let names = Names(namespace);
-    let mut headers = kept(original, &names);
+    let came = original.headers().iter().flat_map(|table| table.inner());
+    let came = came.map(|(name, value)| (name.clone(), value.clone()));
+    let mut headers = kept(came, &names);
     let mut put = |what: &str, value: AMQPValue| {
         headers.insert(ShortString::from(names.header(what)), value);
     };
@@ -104,6 +106,37 @@ pub(crate) fn of_copy(
     copy
 }
 
+/// Properties of a parked message that goes back to its queue: as it came, and by which replay. What
+/// its failures have told of it stays behind. `mark` as of [`of_copy`].
+pub(crate) fn of_parked(parked: &Parked<'_>, mark: usize) -> BasicProperties {
+    let names = Names(parked.namespace);
+    let failures = ["attempt", "first-failed", "code", "reason", "origin-queue", "replay", MARK];
+    let failures = failures.map(|what| names.header(what));
+    let came = parked.headers.iter().filter(|(name, _)| !failures.contains(name));
+    let came = came.filter_map(|(name, value)| Some((short(name)?, text(value))));
+    let mut headers = kept(came, &names);
+    headers.insert(names.header("replay").into(), text(&parked.replay.to_string()));
+    headers.insert(names.header(MARK).into(), text(&mark.to_string()));
+    let mut back = BasicProperties::default().with_delivery_mode(PERSISTENT).with_headers(headers);
+    let was = parked.properties;
+    macro_rules! keep {
+        ($($field:ident $with:ident),*) => {$(
+            if let Some(value) = was.$field.as_deref().and_then(short) { back = back.$with(value); }
+        )*};
+    }
+    keep!(content_type with_content_type, message_id with_message_id, type_name with_type,
+        correlation_id with_correlation_id, app_id with_app_id);
+    match was.timestamp {
+        Some(timestamp) => back.with_timestamp(timestamp),
+        None => back,
+    }
+}
+
+/// Nothing longer has a place in a property or in the name of a header.
+fn short(text: &str) -> Option<ShortString> {
+    (text.len() <= usize::from(u8::MAX)).then(|| ShortString::from(text))
+}
+
 /// What a copy is known by, on its way and when it is returned.
 pub(crate) fn mark_of(copy: &BasicProperties, namespace: &str) -> Option<String> {
     let name = Names(namespace).header(MARK);
@@ -112,23 +145,19 @@ pub(crate) fn mark_of(copy: &BasicProperties, namespace: &str) -> Option<String>
 
 /// The headers that go with a copy: signature and trace before others, as many as fit, so that a
 /// copy can be sent whatever the original came with.
-fn kept(original: &BasicProperties, names: &Names<'_>) -> FieldTable {
+fn kept(came: impl Iterator<Item = (ShortString, AMQPValue)>, names: &Names<'_>) -> FieldTable {
     let signature = ["sig", "kid", "sigver"].map(|what| names.header(what));
-    let (first, others): (Vec<_>, Vec<_>) = original
-        .headers()
-        .iter()
-        .flat_map(|table| table.inner())
-        .filter(|(name, _)| !is_of_the_journey(name.as_str()))
-        .partition(|(name, _)| {
+    let (first, others): (Vec<_>, Vec<_>) =
+        came.filter(|(name, _)| !is_of_the_journey(name.as_str())).partition(|(name, _)| {
             let name = name.as_str();
             signature.iter().any(|one| one == name) || matches!(name, "traceparent" | "tracestate")
         });
     let mut headers = FieldTable::default();
     let mut room = KEPT_BYTES;
     for (name, value) in first.into_iter().chain(others) {
-        if let Some(rest) = room.checked_sub(name.as_str().len() + 1 + size(value)) {
+        if let Some(rest) = room.checked_sub(name.as_str().len() + 1 + size(&value)) {
             room = rest;
-            headers.insert(name.clone(), value.clone());
+            headers.insert(name, value);
         }
     }
     headers
@@ -177,6 +206,9 @@ pub(crate) fn delivery(from: &AmqpDelivery, namespace: &str) -> Delivery {
         content_type: properties.content_type().as_ref().map(ToString::to_string),
         message_id: properties.message_id().as_ref().map(ToString::to_string),
         type_name: properties.kind().as_ref().map(ToString::to_string),
+        correlation_id: properties.correlation_id().as_ref().map(ToString::to_string),
+        app_id: properties.app_id().as_ref().map(ToString::to_string),
+        timestamp: *properties.timestamp(),
         attempts: headers.get(&names.header("attempt")).and_then(|a| a.parse().ok()).unwrap_or(0),
         first_failed_at: headers
             .get(&names.header("first-failed"))
@@ -207,6 +239,7 @@ fn as_text(value: &AMQPValue) -> Option<String> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::super::Properties;
     use super::*;
     use crate::reason::Code;
 
@@ -284,6 +317,38 @@ mod tests {
             assert!(kept.iter().any(|one| one == name), "{name}: {kept:?}");
         }
         assert!(!kept.iter().any(|one| one.ends_with("-long") || one == "a-long-one"), "{kept:?}");
+    }
+
+    #[test]
+    fn a_parked_message_goes_back_as_it_came_without_its_failures() {
+        let kept = ["x-house-sig", "x-of-the-sender"];
+        let left = ["attempt", "first-failed", "code", "reason", "origin-queue", "copy", "replay"];
+        let left = left.map(|what| format!("x-house-{what}"));
+        let headers: BTreeMap<String, String> = kept
+            .iter()
+            .map(|name| (*name).to_owned())
+            .chain(left)
+            .chain(["x-first-death-reason".to_owned(), "n".repeat(256)])
+            .map(|name| (name, "v".to_owned()))
+            .collect();
+        let properties = Properties {
+            content_type: Some("c".into()),
+            message_id: Some("m".repeat(256)),
+            timestamp: Some(7),
+            ..Default::default()
+        };
+        let replay = uuid::Uuid::from_u128(1);
+        let (body, namespace) = (&b"b"[..], "house");
+        let parked = Parked { body, properties: &properties, headers: &headers, namespace, replay };
+        let back = of_parked(&parked, 3);
+        assert_eq!(
+            names(&back),
+            ["x-house-copy", "x-house-replay", "x-house-sig", "x-of-the-sender"]
+        );
+        assert_eq!(mark_of(&back, "house").as_deref(), Some("3"));
+        assert_eq!(back.content_type().as_ref().unwrap().as_str(), "c");
+        assert_eq!((back.message_id(), back.user_id()), (&None, &None), "too long, and not ours");
+        assert_eq!((back.timestamp(), back.delivery_mode()), (&Some(7), &Some(PERSISTENT)));
     }
 
     #[test]

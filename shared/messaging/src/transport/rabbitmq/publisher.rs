@@ -9,10 +9,11 @@ use futures_util::future::join_all;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Channel, Confirmation, PublisherConfirm};
 
-use super::super::{Blocked, Fate, Outgoing, Publisher, TransportError};
+use super::super::{Blocked, Fate, Outgoing, Parked, Publisher, TransportError};
 use super::connection::{Owned, answered, close};
 use super::{exchange, headers};
 use crate::crash::{self, Point};
+use crate::topology::Topology;
 
 /// How often a wait for confirms looks whether the broker holds us back.
 const BLOCKED_CHECK: Duration = Duration::from_millis(250);
@@ -184,6 +185,27 @@ impl Publisher for RabbitPublisher {
             .collect();
         let id = |event: &BasicProperties| event.message_id().as_ref().map(ToString::to_string);
         self.publish_all(&publications, id).await
+    }
+
+    /// By the exchange of the retries, keyed by the queue: nobody else hears of it. Their ids are not
+    /// proven and may be the same or none, so each carries a mark.
+    async fn put_back(&mut self, topology: &Topology, batch: &[Parked<'_>]) -> Vec<Fate> {
+        let queue = topology.work_queue();
+        let publications: Vec<Publication<'_>> = batch
+            .iter()
+            .enumerate()
+            .map(|(mark, parked)| Publication {
+                exchange: exchange::REQUEUE,
+                routing_key: &queue,
+                properties: headers::of_parked(parked, mark),
+                body: parked.body,
+            })
+            .collect();
+        let Some(namespace) = batch.first().map(|parked| parked.namespace) else {
+            return Vec::new();
+        };
+        let mark = |back: &BasicProperties| headers::mark_of(back, namespace);
+        self.publish_all(&publications, mark).await
     }
 
     fn trouble(&self) -> String {

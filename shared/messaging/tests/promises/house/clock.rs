@@ -1,20 +1,38 @@
 //! A clock that a test can move.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use envelope::{Clock, TimeSource};
 use uuid::Uuid;
 
-/// The system's clock, a number of seconds off. Clones move together.
+/// The system's clock, some time off, or one that stands still. Clones move together.
 #[derive(Debug, Clone, Default)]
-pub struct Shifted(Arc<AtomicI64>);
+pub struct Shifted(Arc<Mutex<State>>);
 
+#[derive(Debug, Default)]
+struct State {
+    by: TimeDelta,
+    stands_at: Option<DateTime<Utc>>,
+}
+
+#[allow(dead_code, reason = "not every test that takes it stops it")]
 impl Shifted {
     /// From now on it is this much later than it is.
     pub fn set(&self, by: TimeDelta) {
-        self.0.store(by.num_seconds(), Ordering::SeqCst);
+        self.0.lock().unwrap().by = by;
+    }
+
+    /// From now on only [`pass`](Self::pass) moves it.
+    pub fn stop(&self) {
+        let now = self.now();
+        self.0.lock().unwrap().stands_at = Some(now);
+    }
+
+    /// Lets time pass on a clock that stands still.
+    pub fn pass(&self, time: TimeDelta) {
+        let mut state = self.0.lock().unwrap();
+        state.stands_at = Some(state.stands_at.expect("a clock that stands still") + time);
     }
 
     pub fn clock(&self) -> Clock {
@@ -24,7 +42,8 @@ impl Shifted {
 
 impl TimeSource for Shifted {
     fn now(&self) -> DateTime<Utc> {
-        Clock::system().now() + TimeDelta::seconds(self.0.load(Ordering::SeqCst))
+        let state = self.0.lock().unwrap();
+        state.stands_at.unwrap_or_else(|| Clock::system().now() + state.by)
     }
 
     fn new_id(&self) -> Uuid {

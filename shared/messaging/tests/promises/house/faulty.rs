@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use messaging::topology::Topology;
 use messaging::transport::rabbitmq::RabbitMq;
 use messaging::transport::{
-    Blocked, Delivery, Fate, Outgoing, Publisher, Settlement, Subscription, Transport,
+    Blocked, Delivery, Fate, Outgoing, Parked, Publisher, Settlement, Subscription, Transport,
     TransportError,
 };
 
@@ -20,6 +20,7 @@ struct Inner {
     lost_confirms: AtomicU32,
     settling_hangs: AtomicBool,
     publishing_hangs: AtomicBool,
+    confirming_hangs: AtomicBool,
     hanging: AtomicU32,
     largest_batch: AtomicU32,
 }
@@ -38,6 +39,11 @@ impl Faults {
     /// Whether a publish begins and does not end.
     pub fn hang_publishing(&self, yes: bool) {
         self.0.publishing_hangs.store(yes, Ordering::SeqCst);
+    }
+
+    /// Whether parked messages are put back, and their confirms do not come.
+    pub fn hang_confirming(&self, yes: bool) {
+        self.0.confirming_hangs.store(yes, Ordering::SeqCst);
     }
 
     /// How many calls hang, or have been given up hanging.
@@ -105,6 +111,14 @@ impl Publisher for FaultyPublisher {
         let lost = &faults.lost_confirms;
         if lost.fetch_update(Ordering::SeqCst, Ordering::SeqCst, down).is_ok() {
             return vec![Fate::Unknown; batch.len()];
+        }
+        fates
+    }
+
+    async fn put_back(&mut self, topology: &Topology, batch: &[Parked<'_>]) -> Vec<Fate> {
+        let fates = self.inner.put_back(topology, batch).await;
+        if self.faults.0.confirming_hangs.load(Ordering::SeqCst) {
+            self.faults.hang().await;
         }
         fates
     }

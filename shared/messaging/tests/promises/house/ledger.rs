@@ -18,6 +18,9 @@ pub struct Entry {
 /// A row of the dead-letter table.
 #[derive(Debug, sqlx::FromRow)]
 pub struct DeadLetter {
+    pub id: Uuid,
+    pub state: String,
+    pub parkings: i32,
     pub queue: String,
     pub source: Option<String>,
     pub event_id: Option<Uuid>,

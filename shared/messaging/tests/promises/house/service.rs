@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use envelope::Event;
+use messaging::repair::DeadLetters;
 use messaging::{Cause, Handlers, Messaging, Pool, Tx};
 use opentelemetry::Context;
 use sqlx::PgPool;
@@ -78,9 +79,22 @@ impl Service {
         id
     }
 
+    /// What an operator does about its dead letters.
+    pub fn repair(&self) -> DeadLetters {
+        DeadLetters::new(self.pg.clone(), self.pool.clock().clone())
+    }
+
     /// Runs all tasks of the kit.
     pub fn run(&self) -> Running {
-        self.run_only(&["presence", "relay", "gauges", "housekeeping", "parker", "consumer"])
+        self.run_only(&[
+            "presence",
+            "relay",
+            "gauges",
+            "housekeeping",
+            "parker",
+            "replayer",
+            "consumer",
+        ])
     }
 
     /// Runs the tasks of these names.

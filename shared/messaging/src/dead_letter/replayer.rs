@@ -1,0 +1,374 @@
+//! The replayer: takes dead letters back to the queue that they came from, when somebody has asked
+//! for it.
+//!
+//! Count the attempt, publish, confirm, mark. A crash between publish and mark sends a letter twice,
+//! and the inbox knows it. No transaction is open while it talks to the broker.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use envelope::CONTENT_TYPE;
+use metrics::counter;
+
+use super::jobs::{self, Due, Job, Sent};
+use super::pace::Pace;
+use super::repair::{self, Request};
+use crate::housekeeping::Retention;
+use crate::pool::Pool;
+use crate::presence;
+use crate::reason::Code;
+use crate::retry::Backoff;
+use crate::step::{Progress, Step};
+use crate::topology::Topology;
+use crate::trace;
+use crate::transport::{Fate, Parked, Properties, Publisher, Transport};
+
+/// How often somebody looks who was not told.
+const LOOK: Duration = Duration::from_secs(5);
+/// How long a job belongs to a process that does not renew it. One that died loses it at once.
+const TERM: TimeDelta = TimeDelta::seconds(30);
+/// How often the fate of a letter is asked for that holds up the next one, and for how long at most:
+/// it may rest on the ladder, or have been lost with a queue.
+const FATE_LOOK: Duration = Duration::from_millis(200);
+const FATE_WAIT: TimeDelta = TimeDelta::seconds(60);
+/// A letter that was sent so often by a process that died over it is not sent again.
+const TRIES: i32 = 3;
+
+/// Works on the replays of one service's dead letters.
+pub struct Replayer {
+    pool: Pool,
+    transport: Arc<dyn Transport>,
+    topology: Topology,
+    retention: Retention,
+    /// Only while there is something to replay.
+    publisher: Option<Box<dyn Publisher>>,
+    pace: Pace,
+    broker_away: Backoff,
+    database_away: Backoff,
+}
+
+impl Replayer {
+    pub(crate) fn new(
+        pool: Pool,
+        transport: Arc<dyn Transport>,
+        topology: Topology,
+        retention: Retention,
+    ) -> Self {
+        let broker_away = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        let database_away = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+        let (publisher, pace) = (None, Pace::default());
+        Self { pool, transport, topology, retention, publisher, pace, broker_away, database_away }
+    }
+
+    async fn advance(&mut self) -> Result<Progress, sqlx::Error> {
+        let Some(job) = self.job().await? else {
+            self.hang_up().await;
+            return Ok(Progress::Idle(LOOK));
+        };
+        let (pg, now) = (self.pool.pg().clone(), self.pool.clock().now());
+        if !job.pending {
+            jobs::finish(&pg, job.id, now).await?;
+            return Ok(Progress::More);
+        }
+        let most = match self.pace.room(job.id, job.rate, now) {
+            Ok(most) => most,
+            Err(pause) => return Ok(Progress::Idle(pause)),
+        };
+        let most = if job.one_by_one { 1 } else { most };
+        let consumer = &self.topology.service;
+        if job.one_by_one && jobs::is_under_way(&pg, consumer, now - FATE_WAIT).await? {
+            return Ok(Progress::Idle(FATE_LOOK));
+        }
+        // Before letters are claimed: time that the broker is away spends no attempt.
+        if let Err(why) = self.connect().await {
+            return self.held_up(&job, &why).await;
+        }
+        let due = jobs::claim(&pg, job.id, most).await?;
+        self.send(&job, due, now).await
+    }
+
+    /// The job to work on now.
+    async fn job(&self) -> Result<Option<Job>, sqlx::Error> {
+        if self.pool.is_absent() {
+            // What we leased now, others would take for that of a dead process. Our return wakes us.
+            return Ok(None);
+        }
+        let pg = self.pool.pg();
+        let work = jobs::look(pg).await?;
+        if work.innocent {
+            repair::create(pg, self.pool.clock(), &Request::second_chance()).await?;
+        }
+        if !work.jobs && !work.innocent {
+            return Ok(None);
+        }
+        let (me, now) = (self.pool.instance().number(), self.pool.clock().now());
+        jobs::lease(pg, me, now, now + TERM).await
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the replayer that the ban points to")]
+    async fn connect(&mut self) -> Result<(), String> {
+        self.publisher.take_if(|publisher| !publisher.connected());
+        if self.publisher.is_none() {
+            let publisher = self.transport.publisher().await.map_err(|error| error.to_string())?;
+            self.publisher = Some(publisher);
+        }
+        Ok(())
+    }
+
+    /// Sends those that may go, in their order, and stores what became of each.
+    async fn send(
+        &mut self,
+        job: &Job,
+        due: Vec<Due>,
+        now: DateTime<Utc>,
+    ) -> Result<Progress, sqlx::Error> {
+        let pg = self.pool.pg().clone();
+        let judged = due.iter().map(|letter| (letter.place, self.refusal(job, letter, now)));
+        let refused: Vec<(i32, &str)> =
+            judged.filter_map(|(place, why)| Some((place, why?))).collect();
+        if !refused.is_empty() {
+            jobs::refused(&pg, job.id, &refused, now).await?;
+            counter!("replays_total", "outcome" => "refused").increment(refused.len() as u64);
+        }
+        let is_refused = |letter: &Due| refused.iter().any(|(place, _)| *place == letter.place);
+        let fit: Vec<Due> = due.into_iter().filter(|letter| !is_refused(letter)).collect();
+        let fates = self.put_back(job, &fit).await;
+        self.pace.spend(fates.iter().flatten().count());
+
+        let all = || fit.iter().zip(&fates);
+        let sent: Vec<Sent> = all()
+            .filter(|(_, fate)| **fate == Some(Fate::Confirmed))
+            .map(|(letter, _)| Sent { place: letter.place, parkings: letter.parkings })
+            .collect();
+        if !sent.is_empty() {
+            jobs::replayed(&pg, job.id, &sent, self.pool.clock().now()).await?;
+            counter!("replays_total", "outcome" => "replayed").increment(sent.len() as u64);
+            super::count(&pg).await;
+        }
+        let Some(why) = fates.iter().flatten().find_map(|fate| self.why(fate)) else {
+            self.broker_away.reset();
+            jobs::trouble(&pg, job.id, None).await?;
+            return Ok(Progress::More);
+        };
+        let waiting = all().filter(|(_, fate)| **fate != Some(Fate::Confirmed));
+        let places: Vec<i32> = waiting.map(|(letter, _)| letter.place).collect();
+        jobs::waiting(&pg, job.id, &places, Some(&why)).await?;
+        if fates.contains(&Some(Fate::Unknown)) {
+            self.publisher = None;
+        }
+        self.held_up(job, &why).await
+    }
+
+    /// Why a letter may not go, if it may not.
+    fn refusal(&self, job: &Job, letter: &Due, now: DateTime<Utc>) -> Option<&'static str> {
+        let tries = if job.one_by_one { 1 } else { TRIES };
+        let is_older = |at: DateTime<Utc>, than| now - at > than;
+        if !matches!(letter.state.as_str(), "parked" | "replaying") {
+            Some(repair::DECIDED)
+        } else if letter.queue != self.topology.work_queue() {
+            Some("came from another queue")
+        } else if is_older(letter.parked_at, self.retention.replay)
+            || letter.occurred_at.is_some_and(|at| is_older(at, self.retention.inbox))
+        {
+            // It could have been handled so long ago that nobody knows.
+            Some(Code::Stale.as_str())
+        } else if letter.tries > tries {
+            Some("the process ended each time that it was sent")
+        } else {
+            None
+        }
+    }
+
+    /// Puts letters back in waves: of each aggregate one letter per wave, the next only when the one
+    /// before is confirmed. None for those that were not sent.
+    #[expect(clippy::disallowed_methods, reason = "this is the replayer that the ban points to")]
+    async fn put_back(&mut self, job: &Job, letters: &[Due]) -> Vec<Option<Fate>> {
+        let mut fates = vec![None; letters.len()];
+        let Some(publisher) = self.publisher.as_mut() else { return fates };
+        let mut held = HashSet::new();
+        loop {
+            let wave = next_wave(letters, &fates, &held);
+            if wave.is_empty() {
+                return fates;
+            }
+            let namespace = self.pool.identity().namespace();
+            let whole: Vec<_> = wave.iter().map(|n| whole(&letters[*n])).collect();
+            let parked = wave.iter().zip(&whole).map(|(n, (properties, headers))| {
+                let body = letters[*n].body.as_slice();
+                Parked { body, properties, headers, namespace, replay: job.id }
+            });
+            let parked: Vec<Parked<'_>> = parked.collect();
+            let spans: Vec<_> =
+                wave.iter().map(|n| span(&self.pool, &self.topology, &letters[*n])).collect();
+            let new = publisher.put_back(&self.topology, &parked).await;
+            for ((n, fate), span) in wave.into_iter().zip(new).zip(spans) {
+                if fate != Fate::Confirmed {
+                    held.extend(aggregate(&letters[n]));
+                    trace::fail(&span, "not_confirmed", "not confirmed");
+                }
+                trace::end(&span);
+                fates[n] = Some(fate);
+            }
+            if fates.contains(&Some(Fate::Unknown)) {
+                return fates;
+            }
+        }
+    }
+
+    fn why(&self, fate: &Fate) -> Option<String> {
+        match fate {
+            Fate::Confirmed => None,
+            Fate::Unroutable => Some(format!(
+                "{} takes nothing back: the queue or its binding is missing",
+                self.topology.work_queue()
+            )),
+            Fate::Refused => Some(format!("{} is full", self.topology.work_queue())),
+            Fate::Unknown => Some(self.publisher.as_ref().map_or_else(
+                || "the broker does not confirm".to_owned(),
+                |publisher| format!("not confirmed: {}", publisher.trouble()),
+            )),
+        }
+    }
+
+    /// The job waits: what holds it up is not its letters' fault.
+    async fn held_up(&mut self, job: &Job, why: &str) -> Result<Progress, sqlx::Error> {
+        if jobs::trouble(self.pool.pg(), job.id, Some(why)).await? {
+            tracing::warn!(job = %job.id, why, "replay is held up");
+        }
+        Ok(Progress::Idle(self.broker_away.next(self.pool.clock())))
+    }
+
+    async fn hang_up(&mut self) {
+        if let Some(publisher) = self.publisher.take() {
+            publisher.close().await;
+        }
+    }
+}
+
+type Aggregate<'a> = (&'a str, &'a str);
+
+/// None where a letter does not say whose it is: it waits for nobody.
+fn aggregate(letter: &Due) -> Option<Aggregate<'_>> {
+    Some((letter.source.as_deref()?, letter.subject.as_deref()?))
+}
+
+/// The places in `letters` of those that go next.
+fn next_wave(letters: &[Due], fates: &[Option<Fate>], held: &HashSet<Aggregate<'_>>) -> Vec<usize> {
+    let mut taken = HashSet::new();
+    let mut is_next =
+        |letter| aggregate(letter).is_none_or(|one| !held.contains(&one) && taken.insert(one));
+    let open = letters.iter().zip(fates).enumerate().filter(|(_, (_, fate))| fate.is_none());
+    open.filter(|(_, (letter, _))| is_next(letter)).map(|(n, _)| n).collect()
+}
+
+/// A letter's properties and headers. One that was parked before properties were kept has those that
+/// are known of it.
+fn whole(letter: &Due) -> (Properties, BTreeMap<String, String>) {
+    let mut properties = letter.properties.0.clone();
+    if properties == Properties::default() {
+        let content_type = letter.reason_code != Code::BadContentType.as_str();
+        properties = Properties {
+            content_type: content_type.then(|| CONTENT_TYPE.to_owned()),
+            message_id: letter.event_id.map(|id| id.to_string()),
+            type_name: letter.event_type.clone(),
+            ..Properties::default()
+        };
+    }
+    let headers = serde_json::from_value(letter.headers.clone()).unwrap_or_default();
+    (properties, headers)
+}
+
+/// The span in which a letter is put back. It is linked to where its event was created.
+fn span(pool: &Pool, topology: &Topology, letter: &Due) -> opentelemetry::Context {
+    let header = |name: &str| letter.headers.get(name).and_then(|value| value.as_str());
+    let creation = trace::extract(header("traceparent"), header("tracestate"));
+    let about = trace::About {
+        system: crate::topology::SYSTEM,
+        destination: &topology.work_queue(),
+        event_id: letter.event_id.map(|id| id.to_string()).unwrap_or_default(),
+        event_type: letter.event_type.as_deref().unwrap_or_default(),
+        subject: letter.subject.as_deref().unwrap_or_default(),
+        correlation_id: letter.properties.correlation_id.clone().unwrap_or_default(),
+    };
+    trace::put_back(pool.tracer(), &creation, about)
+}
+
+/// The metrics of replayers, by the values of their labels.
+pub(crate) fn name_metrics() {
+    for outcome in ["replayed", "refused"] {
+        counter!("replays_total", "outcome" => outcome).increment(0);
+    }
+}
+
+impl Step for Replayer {
+    async fn step(&mut self) -> Progress {
+        match self.advance().await {
+            Ok(progress) => {
+                self.database_away.reset();
+                progress
+            }
+            Err(error) => {
+                tracing::warn!(%error, "replays wait for the database");
+                Progress::Idle(self.database_away.next(self.pool.clock()))
+            }
+        }
+    }
+
+    async fn close(&mut self) {
+        self.hang_up().await;
+        let released = jobs::release(self.pool.pg(), self.pool.instance().number()).await;
+        // Another replica goes on at once.
+        let told = match released {
+            Ok(1..) => presence::tell(self.pool.pg(), presence::REPLAYS).await,
+            Ok(0) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = told {
+            tracing::debug!(%error, "replays were not handed back; their leases run out");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlx::types::Json;
+
+    fn letter(place: i32, subject: Option<&str>) -> Due {
+        Due {
+            place,
+            tries: 1,
+            state: "replaying".into(),
+            parkings: 1,
+            queue: "ledger.in".into(),
+            source: Some("urn:lamp".into()),
+            subject: subject.map(str::to_owned),
+            event_id: None,
+            event_type: None,
+            occurred_at: None,
+            parked_at: DateTime::UNIX_EPOCH,
+            reason_code: "rejected".into(),
+            properties: Json(Properties::default()),
+            headers: serde_json::json!({}),
+            body: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_wave_takes_the_first_letter_of_each_aggregate_and_all_that_belong_to_none() {
+        let subjects = [Some("a"), Some("a"), Some("b"), None, None];
+        let letters: Vec<Due> =
+            (0..).zip(subjects).map(|(n, subject)| letter(n, subject)).collect();
+        let mut fates = vec![None; letters.len()];
+        assert_eq!(next_wave(&letters, &fates, &HashSet::new()), [0, 2, 3, 4]);
+        for n in [0, 2, 3, 4] {
+            fates[n] = Some(Fate::Confirmed);
+        }
+        assert_eq!(next_wave(&letters, &fates, &HashSet::new()), [1]);
+        fates[0] = Some(Fate::Refused);
+        let held = aggregate(&letters[0]).into_iter().collect();
+        assert!(next_wave(&letters, &fates, &held).is_empty());
+    }
+}
