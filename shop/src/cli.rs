@@ -16,6 +16,7 @@ Examples:
   shop load --file orders.csv --rate 20       many orders
   shop status --watch                         how each service is, every 2 s
   shop verify                                 is everything consistent?
+  shop dlq ls --groups                        what could not be handled, and why
 
 Exit codes: 0 done, 1 failed, 2 wrong use, 3 partly.";
 
@@ -100,6 +101,9 @@ pub enum Verb {
     Verify(commands::verify::Args),
     /// Show an order's trace
     Trace(commands::trace::Args),
+    /// Look at messages that could not be handled, and decide over them
+    #[command(subcommand, after_help = commands::dlq::EXAMPLES)]
+    Dlq(commands::dlq::Verb),
 
     /// Ask a service whether it is ready: exit 0 or 1
     Healthcheck(commands::healthcheck::Args),

@@ -50,6 +50,7 @@ async fn dispatch(verb: Verb, out: &Output) -> anyhow::Result<ExitCode> {
         Verb::Load(args) => commands::load::run(args, out).await,
         Verb::Status(args) => commands::status::run(args, out).await,
         Verb::Verify(args) => commands::verify::run(args, out).await,
+        Verb::Dlq(verb) => commands::dlq::run(verb, out).await,
         Verb::Trace(args) => commands::trace::run(args, out).await,
         Verb::Healthcheck(args) => commands::healthcheck::run(args, out).await,
         Verb::Keys(args) => commands::keys::run(args, out).await,

@@ -59,6 +59,7 @@ fn help_lists_every_command_and_ends_with_examples() {
         "status",
         "verify",
         "trace",
+        "dlq",
         "healthcheck",
         "openapi",
         "completions",

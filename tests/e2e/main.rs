@@ -13,6 +13,7 @@ mod crashes;
 mod endings;
 mod happy_path;
 mod idempotency;
+mod poison_release;
 mod random;
 mod replicas;
 mod stream;

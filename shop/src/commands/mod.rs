@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod completions;
+pub mod dlq;
 pub mod doctor;
 pub mod documents;
 pub mod gateway;

@@ -58,7 +58,7 @@ pub(crate) async fn books(world: &World, consumer: Service) -> Result<Books, sql
 async fn parked_events(world: &World, consumer: Service, first: Uuid) -> Result<i64, sqlx::Error> {
     let ids: Vec<Uuid> = sqlx::query_scalar(
         "select distinct d.event_id from messaging.dead_letter d
-        where d.state in ('parked', 'discarded') and d.event_id >= $1 and d.queue = $2
+        where d.state in ('parked', 'replaying', 'discarded') and d.event_id >= $1 and d.queue = $2
           and not exists (select from messaging.inbox i
               where i.consumer = $3 and i.event_id = d.event_id)",
     )

@@ -39,6 +39,14 @@ async fn busy(world: &World) -> anyhow::Result<Option<String>> {
             return Ok(Some(format!("{pending} events wait in {service}'s outbox")));
         }
     }
+    for service in Service::ALL {
+        let replays = count(world.databases.of(service), REPLAYS).await?;
+        if replays > 0 {
+            return Ok(Some(format!(
+                "{replays} replays of {service}'s dead letters are under way"
+            )));
+        }
+    }
     for (service, sql, what) in TASKS {
         let open = count(world.databases.of(service), sql).await?;
         if open > 0 {
@@ -64,6 +72,8 @@ async fn busy(world: &World) -> anyhow::Result<Option<String>> {
 const PENDING: &str = "select count(*) from messaging.outbox
     where published_at is null
       and (not_before is null or not_before <= now() or last_error is not null)";
+
+const REPLAYS: &str = "select count(*) from messaging.replay_job where state = 'running'";
 
 /// What leased tasks still have to do.
 const TASKS: [(Service, &str, &str); 2] = [

@@ -76,7 +76,7 @@ impl Databases {
         let pool = |service: Service| {
             let options = PgConnectOptions::from_str(&url_of(service))
                 .map_err(|_| anyhow::anyhow!("the address of {service}'s database cannot be read"))?
-                .application_name("shop verify");
+                .application_name("shop");
             let pool = PgPoolOptions::new()
                 .max_connections(CONNECTIONS)
                 .acquire_timeout(CONNECT_WITHIN)
@@ -98,14 +98,23 @@ impl Databases {
     /// # Errors
     /// Which does not, and why.
     pub async fn ping(&self) -> anyhow::Result<()> {
-        for (service, pool) in &self.0 {
-            // Not by the pool: it tells of a time-out, and never why.
-            let options = pool.connect_options();
-            let connecting = PgConnection::connect_with(&options);
-            let asked = || format!("{service}'s database does not answer (is the shop up?)");
-            let connection = tokio::time::timeout(CONNECT_WITHIN, connecting).await;
-            connection.with_context(asked)?.with_context(asked)?.close().await?;
+        for service in self.0.keys() {
+            self.ping_one(*service).await?;
         }
+        Ok(())
+    }
+
+    /// Whether a service's database answers.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn ping_one(&self, service: Service) -> anyhow::Result<()> {
+        // Not by the pool: it tells of a time-out, and never why.
+        let options = self.of(service).connect_options();
+        let connecting = PgConnection::connect_with(&options);
+        let asked = || format!("{service}'s database does not answer (is the shop up?)");
+        let connection = tokio::time::timeout(CONNECT_WITHIN, connecting).await;
+        connection.with_context(asked)?.with_context(asked)?.close().await?;
         Ok(())
     }
 }

@@ -63,6 +63,12 @@ impl World {
             .unwrap()
     }
 
+    /// Keys as a careless release would ship them: nobody believes this service.
+    pub fn event_keys_without(service: &str) -> String {
+        let others = SERVICES.into_iter().filter(|one| *one != service);
+        keys_of(&others.collect::<Vec<_>>())
+    }
+
     /// `kill -9` of every replica of a service.
     pub fn kill(&self, service: &str) {
         let mut replicas = self.replicas.lock().unwrap();
@@ -173,11 +179,15 @@ fn seed_of(service: &str) -> [u8; 32] {
 
 /// The keys of all services, as each of them is told.
 pub(super) fn event_keys() -> String {
-    let key = |service: &str| {
+    keys_of(&SERVICES)
+}
+
+fn keys_of(services: &[&str]) -> String {
+    let key = |service: &&str| {
         let signer = Signer::from_seed(format!("{service}-1"), seed_of(service));
-        signer.public_for(&Identity::new("shop", "test", service))
+        signer.public_for(&Identity::new("shop", "test", *service))
     };
-    let document = KeyDocument { keys: SERVICES.into_iter().map(key).collect() };
+    let document = KeyDocument { keys: services.iter().map(key).collect() };
     serde_json::to_string(&document).unwrap()
 }
 

@@ -47,6 +47,8 @@ pub struct Replayer {
     pace: Pace,
     broker_away: Backoff,
     database_away: Backoff,
+    /// Whether it was told that the database is away.
+    told: bool,
 }
 
 impl Replayer {
@@ -58,8 +60,17 @@ impl Replayer {
     ) -> Self {
         let broker_away = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         let database_away = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
-        let (publisher, pace) = (None, Pace::default());
-        Self { pool, transport, topology, retention, publisher, pace, broker_away, database_away }
+        Self {
+            pool,
+            transport,
+            topology,
+            retention,
+            publisher: None,
+            pace: Pace::default(),
+            broker_away,
+            database_away,
+            told: false,
+        }
     }
 
     async fn advance(&mut self) -> Result<Progress, sqlx::Error> {
@@ -307,10 +318,13 @@ impl Step for Replayer {
         match self.advance().await {
             Ok(progress) => {
                 self.database_away.reset();
+                self.told = false;
                 progress
             }
             Err(error) => {
-                tracing::warn!(%error, "replays wait for the database");
+                if !std::mem::replace(&mut self.told, true) {
+                    tracing::warn!(%error, "replays wait for the database");
+                }
                 Progress::Idle(self.database_away.next(self.pool.clock()))
             }
         }

@@ -31,8 +31,8 @@ const PARKED: &str = "select event_id, max(reason_code) from messaging.dead_lett
 pub(crate) async fn check(world: &World) -> anyhow::Result<Findings> {
     let mut findings = Findings::new();
     for consumer in Service::ALL {
-        let parked = dead_letters(world, consumer, "parked").await?;
-        let discarded = dead_letters(world, consumer, "discarded").await?;
+        let parked = dead_letters(world, consumer, &["parked", "replaying"]).await?;
+        let discarded = dead_letters(world, consumer, &["discarded"]).await?;
         for producer in Service::ALL {
             let pair = Pair { producer, consumer, parked: &parked, discarded: &discarded };
             findings.add(pair.check(world).await?);
@@ -48,9 +48,9 @@ type DeadLetters = HashMap<Uuid, String>;
 async fn dead_letters(
     world: &World,
     consumer: Service,
-    state: &str,
+    states: &[&str],
 ) -> Result<DeadLetters, sqlx::Error> {
-    let rows = sqlx::query_as(PARKED).bind([state]).fetch_all(world.databases.of(consumer)).await?;
+    let rows = sqlx::query_as(PARKED).bind(states).fetch_all(world.databases.of(consumer)).await?;
     Ok(rows.into_iter().collect())
 }
 
