@@ -22,6 +22,10 @@ use crate::reason::Code;
 use crate::trace;
 use crate::tx::Tx;
 
+/// The longest that a statement of the kit's own may take. The server ends one after 30 s; one that is
+/// frozen, or that the network has lost, ends nothing.
+const ANSWER: Duration = Duration::from_secs(40);
+
 /// What a message came to in a committed transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -75,10 +79,11 @@ impl Desk<'_> {
         spans: &mut Vec<Context>,
     ) -> Result<Vec<Outcome>, Trouble> {
         let nobody = Cause::resumed(self.pool.new_id(), None, None, None);
-        let mut tx = Tx::begin(self.pool, nobody).await?;
+        let mut tx = answered(Tx::begin(self.pool, nobody)).await?;
         let entries: Vec<Entry> = batch.iter().map(|accepted| entry(accepted)).collect();
         let now = tx.now();
-        let seen = inbox::insert(tx.conn(), self.consumer, &entries, self.deadline, now).await?;
+        let insert = inbox::insert(tx.conn(), self.consumer, &entries, self.deadline, now);
+        let seen = answered(insert).await?;
         #[cfg(feature = "crash-points")]
         if crash::has(crash::Bug::InboxApart) {
             tx.commit().await?;
@@ -105,7 +110,8 @@ impl Desk<'_> {
             });
         }
         crash::point(Point::C12);
-        tx.commit().await?;
+        // Cut off, it may have taken effect all the same: then all of them are duplicates next time.
+        answered(tx.commit()).await?;
         Ok(outcomes)
     }
 
@@ -153,7 +159,7 @@ impl Desk<'_> {
             Ok(Err(panic)) => Err(Trouble::Transient(Code::Panicked, panic_text(&*panic))),
             Err(_) => {
                 let why = format!("handler was not done within {:?}", self.deadline);
-                Err(Trouble::Transient(Code::RetriesExhausted, why))
+                Err(Trouble::Overdue(why))
             }
         }
     }
@@ -165,7 +171,7 @@ impl Desk<'_> {
         if aggregates.is_empty() {
             return Ok(Progress::new());
         }
-        Ok(inbox::last_versions(tx.conn(), self.consumer, &aggregates).await?)
+        answered(inbox::last_versions(tx.conn(), self.consumer, &aggregates)).await
     }
 
     /// True: the next version. False: an old one. A gap is trouble that may pass.
@@ -186,7 +192,7 @@ impl Desk<'_> {
             let why = format!("version {version} of {subject} came after version {last}");
             return Err(Trouble::Transient(Code::SequenceGap, why));
         }
-        if inbox::advance(tx.conn(), self.consumer, source, subject, version).await? {
+        if answered(inbox::advance(tx.conn(), self.consumer, source, subject, version)).await? {
             progress.insert(aggregate, version);
             Ok(true)
         } else {
@@ -206,6 +212,15 @@ impl Desk<'_> {
             correlation_id: envelope.correlationid.to_string(),
         };
         trace::process(self.pool.tracer(), envelope, about, self.pool.clock().now())
+    }
+}
+
+async fn answered<T, E: Into<Trouble>>(
+    statement: impl Future<Output = Result<T, E>>,
+) -> Result<T, Trouble> {
+    match tokio::time::timeout(ANSWER, statement).await {
+        Ok(answer) => answer.map_err(Into::into),
+        Err(_) => Err(Trouble::Away(format!("no answer within {ANSWER:?}"))),
     }
 }
 

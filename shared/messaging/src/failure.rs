@@ -10,6 +10,10 @@ pub(crate) enum Trouble {
     Away(String),
     /// All connections are in use, by others of this process: nobody's attempt either.
     Crowded(String),
+    /// The handler says that what it needs is away: nobody's attempt either.
+    Unavailable(String),
+    /// Not done in time: the database may be frozen, or the handler hangs.
+    Overdue(String),
     /// Lost a race (serialization, deadlock, lock wait): worth another try at once.
     Blip(String),
     /// May pass later.
@@ -24,6 +28,8 @@ impl Trouble {
         match self {
             Self::Away(_) => "away",
             Self::Crowded(_) => "crowded",
+            Self::Unavailable(_) => "unavailable",
+            Self::Overdue(_) => "overdue",
             Self::Blip(_) => "blip",
             Self::Transient(..) => "transient",
             Self::Permanent(..) => "permanent",
@@ -34,6 +40,8 @@ impl Trouble {
         match self {
             Self::Away(why)
             | Self::Crowded(why)
+            | Self::Unavailable(why)
+            | Self::Overdue(why)
             | Self::Blip(why)
             | Self::Transient(_, why)
             | Self::Permanent(_, why) => why,
@@ -78,6 +86,7 @@ impl From<HandlerError> for Trouble {
             HandlerError::UnknownAggregate => {
                 Self::Transient(Code::UnknownAggregate, "aggregate is not known here".into())
             }
+            HandlerError::Unavailable(cause) => Self::Unavailable(format!("{cause:#}")),
             HandlerError::Permanent(cause) => Self::Permanent(Code::Rejected, format!("{cause:#}")),
             HandlerError::Database(error) => error.into(),
         }
@@ -119,8 +128,10 @@ mod tests {
     fn a_handlers_verdict_decides_the_class() {
         let transient = HandlerError::Transient(anyhow::anyhow!("later"));
         let permanent = HandlerError::Permanent(anyhow::anyhow!("never"));
+        let unavailable = HandlerError::Unavailable(anyhow::anyhow!("no gas"));
         assert!(matches!(Trouble::from(transient), Trouble::Transient(..)));
         assert!(matches!(Trouble::from(permanent), Trouble::Permanent(Code::Rejected, _)));
+        assert!(matches!(Trouble::from(unavailable), Trouble::Unavailable(why) if why == "no gas"));
         assert!(matches!(
             Trouble::from(HandlerError::UnknownAggregate),
             Trouble::Transient(Code::UnknownAggregate, _)

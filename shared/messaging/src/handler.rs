@@ -47,6 +47,11 @@ pub enum HandlerError {
     /// May pass later: retry ladder, then parked.
     #[error("transient failure")]
     Transient(#[source] anyhow::Error),
+    /// What handlers need besides the database is away, and the message is innocent: no attempt is
+    /// spent, and the consumer pauses until a try with this message gets through. Say it of nothing
+    /// that may be the message's own fault, or it holds up all others.
+    #[error("what is needed is away")]
+    Unavailable(#[source] anyhow::Error),
     /// The aggregate is not known here yet; it may be on its way. Retry ladder, then parked.
     #[error("aggregate is not known here")]
     UnknownAggregate,

@@ -2,8 +2,10 @@
 
 pub mod answers;
 mod bell;
+mod breaker;
 mod cause;
 mod chunk;
+mod clerk;
 mod consumer;
 pub mod crash;
 mod dead_letter;

@@ -142,7 +142,7 @@ impl Messaging {
             self.transport.clone(),
             self.topology.clone(),
             self.intake.clone(),
-            self.consumer.clone(),
+            &self.consumer,
             stop,
             self.vitals.clone(),
         )

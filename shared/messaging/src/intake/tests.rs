@@ -151,6 +151,7 @@ fn delivery(wrong: &[Wrong]) -> Delivery {
         correlation_id: None,
         app_id: None,
         timestamp: None,
+        user_id: None,
         headers,
         attempts: 0,
         first_failed_at: None,

@@ -193,6 +193,8 @@ pub struct Delivery {
     pub app_id: Option<String>,
     /// As sent, in seconds since 1970; unsigned.
     pub timestamp: Option<u64>,
+    /// As whom its publisher had logged in, where it says so; the broker has checked it.
+    pub user_id: Option<String>,
     /// All headers with a text form; unsigned and untrusted.
     pub headers: BTreeMap<String, String>,
     /// Failed attempts so far, by our own header; unsigned and untrusted.
@@ -245,6 +247,19 @@ pub trait Subscription: Send + Sync {
     /// one without deliveries, and the subscription goes on. [`TransportError::Away`]: the subscription is spent. A delivery whose
     /// settlement is lost comes again; its inbox row knows it.
     async fn settle(&mut self, all: Vec<(Delivery, Settlement)>) -> Result<(), TransportError>;
+
+    /// Stops deliveries, not the connection. What is unsettled goes back to its queue, for others to
+    /// handle, but for `kept` and what has found no place yet.
+    ///
+    /// # Errors
+    /// [`TransportError`]: the subscription is spent, and what was not settled comes again.
+    async fn pause(&mut self, kept: &Delivery) -> Result<(), TransportError>;
+
+    /// Takes deliveries again after a [`pause`](Self::pause).
+    ///
+    /// # Errors
+    /// As [`pause`](Self::pause).
+    async fn resume(&mut self) -> Result<(), TransportError>;
 
     /// Stops deliveries and hands the connection back; what is unsettled goes back to its queue.
     async fn close(self: Box<Self>);

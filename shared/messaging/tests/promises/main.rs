@@ -12,6 +12,7 @@ mod house;
 mod atomicity;
 mod bad_input;
 mod bounds;
+mod breaker;
 mod chunks;
 mod connections;
 mod copies;

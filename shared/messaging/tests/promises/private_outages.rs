@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use messaging::Handlers;
+use messaging::{ConsumerSettings, Handlers};
 use testkit::{Broker, PrivatePostgres, eventually, process};
 
-use crate::house::{Book, House, Lit, Raw, SOON, Service, Switch, gauged, header};
+use crate::house::{Book, House, Lit, Mood, Raw, SOON, Service, Switch, gauged, header};
 
 /// For what waits until a broker has started.
 const LATER: Duration = Duration::from_secs(60);
@@ -170,6 +170,88 @@ async fn a_database_that_is_killed_under_load_loses_nothing_and_spends_no_attemp
     assert!(spy.drain("spy").await.is_empty(), "an attempt was spent");
     let _parker = ledger.run_only(&["parker"]);
     eventually(SOON, || async { ledger.dead_letters().await.len() == 5 }).await;
+}
+
+#[tokio::test]
+async fn a_database_that_stays_away_leaves_its_consumer_one_message_and_the_others_their_queue() {
+    let mut postgres = PrivatePostgres::start().await;
+    let house = House::new().await;
+    let database = postgres.database("messaging").await;
+    let handlers = Handlers::new().on(Book(Switch::new()));
+    let ledger = Service::with_database(&house, "ledger", handlers, database).await;
+    ledger.kit.provision().await.unwrap();
+    let runs = ledger.run();
+    let (wire, _spy) = (house.wire().await, house.spy_on_retries().await);
+    let events: Vec<_> = (0..200).map(|n| Lit::new(format!("lamp-{n}"), 1)).collect();
+    postgres.kill();
+    for event in &events {
+        wire.publish("events", "lamp.lit.v1", &Raw::of(event, 1)).await;
+    }
+    eventually(SOON, || async {
+        let queue = house.vhost.queue("ledger.in").await.unwrap();
+        let open = gauged("breaker_state{task=consumer}") == Some(1.0);
+        let held = (queue.unacked, queue.ready) == (1, 199);
+        if open && held { Ok(()) } else { Err(format!("open: {open}, {queue:?}")) }
+    })
+    .await;
+    // A broker that is lost as well: nothing is taken only to be given back.
+    house.vhost.close_all_connections().await;
+    eventually(SOON, || async {
+        let queue = house.vhost.queue("ledger.in").await.unwrap();
+        if (queue.unacked, queue.ready) == (0, 200) { Ok(()) } else { Err(format!("{queue:?}")) }
+    })
+    .await;
+
+    postgres.restart().await;
+    eventually_effects(&ledger, 200).await;
+    house.finish(&ledger, vec![runs]).await;
+    assert_eq!(ledger.effects().await, once_each(200));
+    let spent = house.wire().await.drain("spy").await;
+    assert!(spent.is_empty(), "an attempt was spent");
+    assert!(ledger.dead_letters().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_handler_that_is_overdue_while_the_database_is_frozen_spends_no_attempt() {
+    let postgres = PrivatePostgres::start().await;
+    let house = House::new().await;
+    let switch = Switch::new();
+    let database = postgres.database("messaging").await;
+    let handlers = Handlers::new().on(Book(switch.clone()));
+    let deadline = Duration::from_secs(3);
+    let settings = ConsumerSettings { deadline, ..ConsumerSettings::default() };
+    let ledger = Service::with_database(&house, "ledger", handlers, database)
+        .await
+        .with(|kit| kit.consume_with(settings));
+    ledger.kit.provision().await.unwrap();
+    let runs = ledger.run();
+    let (wire, spy) = (house.wire().await, house.spy_on_retries().await);
+    wire.publish("events", "lamp.lit.v1", &Raw::of(&Lit::with("lamp-0", Mood::Hang), 1)).await;
+    eventually(SOON, || async { switch.begun("lamp-0") == 1 }).await;
+
+    let frozen = processes_of(postgres.pid());
+    frozen.iter().for_each(|pid| process::stop(*pid).unwrap());
+    eventually(SOON, || async { gauged("messaging_up{part=consumer}") == Some(0.0) }).await;
+    switch.heal();
+    frozen.iter().for_each(|pid| process::cont(*pid).unwrap());
+    house.finish(&ledger, vec![runs]).await;
+    assert_eq!(ledger.effects().await, once_each(1));
+    assert!(spy.drain("spy").await.is_empty(), "an attempt was spent");
+}
+
+/// A server and its children.
+fn processes_of(server: u32) -> Vec<u32> {
+    let all = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let pid: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // Behind the name, which may hold anything, the state and then the parent.
+        let parent: u32 = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
+        (pid == server || parent == server).then_some(pid)
+    });
+    let mut all: Vec<u32> = all.collect();
+    // The server first: it would take a child that does not answer for dead.
+    all.sort_by_key(|pid| *pid != server);
+    all
 }
 
 #[tokio::test]

@@ -193,6 +193,7 @@ fn shortened(reason: &str) -> &str {
 /// What was delivered, in our terms. Headers that have no text form are left out.
 pub(crate) fn delivery(from: &AmqpDelivery, namespace: &str) -> Delivery {
     let properties = &from.properties;
+    let text = |property: &Option<ShortString>| property.as_ref().map(ToString::to_string);
     let headers: BTreeMap<String, String> = properties
         .headers()
         .iter()
@@ -203,12 +204,13 @@ pub(crate) fn delivery(from: &AmqpDelivery, namespace: &str) -> Delivery {
     Delivery {
         tag: from.delivery_tag,
         body: from.data.clone(),
-        content_type: properties.content_type().as_ref().map(ToString::to_string),
-        message_id: properties.message_id().as_ref().map(ToString::to_string),
-        type_name: properties.kind().as_ref().map(ToString::to_string),
-        correlation_id: properties.correlation_id().as_ref().map(ToString::to_string),
-        app_id: properties.app_id().as_ref().map(ToString::to_string),
+        content_type: text(properties.content_type()),
+        message_id: text(properties.message_id()),
+        type_name: text(properties.kind()),
+        correlation_id: text(properties.correlation_id()),
+        app_id: text(properties.app_id()),
         timestamp: *properties.timestamp(),
+        user_id: text(properties.user_id()),
         attempts: headers.get(&names.header("attempt")).and_then(|a| a.parse().ok()).unwrap_or(0),
         first_failed_at: headers
             .get(&names.header("first-failed"))

@@ -156,6 +156,19 @@ impl RabbitSubscription {
         owed.iter().filter_map(copy).collect()
     }
 
+    /// Gives back what is unsettled, but for `kept` and what is owed.
+    async fn give_back(&mut self, kept: u64) -> Result<(), TransportError> {
+        let Self { unsettled, owed, .. } = self;
+        let stays = |tag| tag == kept || owed.iter().any(|(delivery, _)| delivery.tag == tag);
+        let others: Vec<AmqpDelivery> =
+            unsettled.extract_if(|tag, _| !stays(*tag)).map(|(_, delivery)| delivery).collect();
+        for delivery in others {
+            let again = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
+            answered(delivery.acker.nack(again)).await?;
+        }
+        Ok(())
+    }
+
     fn debt(&self) -> TransportError {
         let queue = &self.queue;
         TransportError::Topology(match self.copies.trouble() {
@@ -171,16 +184,15 @@ async fn consume(
     prefetch: u16,
 ) -> lapin::Result<(Channel, Consumer)> {
     let channel = connection.create_channel().await?;
+    // Holds for every consumer that the channel gets.
     channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
-    let consumer = channel
-        .basic_consume(
-            queue.into(),
-            "".into(),
-            BasicConsumeOptions::default(),
-            FieldTable::default(),
-        )
-        .await?;
+    let consumer = consume_on(&channel, queue).await?;
     Ok((channel, consumer))
+}
+
+async fn consume_on(channel: &Channel, queue: &str) -> lapin::Result<Consumer> {
+    let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
+    channel.basic_consume(queue.into(), "".into(), options, arguments).await
 }
 
 #[async_trait]
@@ -200,6 +212,8 @@ impl Subscription for RabbitSubscription {
     }
 
     async fn settle(&mut self, all: Vec<(Delivery, Settlement)>) -> Result<(), TransportError> {
+        // One that is paused has no other way to find out.
+        self.check_connection()?;
         // First what needs no copy: the broker may hold copies back for as long as it likes.
         for (delivery, to) in all {
             match to {
@@ -217,6 +231,21 @@ impl Subscription for RabbitSubscription {
             }
         }
         if self.owed.is_empty() { Ok(()) } else { Err(self.debt()) }
+    }
+
+    async fn pause(&mut self, kept: &Delivery) -> Result<(), TransportError> {
+        let options = BasicCancelOptions::default();
+        answered(self.channel.basic_cancel(self.consumer.tag(), options)).await?;
+        // What was under way before the broker answered is here by now; then the stream ends.
+        while let Some(item) = self.item().await? {
+            self.take(Some(item))?;
+        }
+        self.give_back(kept.tag).await
+    }
+
+    async fn resume(&mut self) -> Result<(), TransportError> {
+        self.consumer = answered(consume_on(&self.channel, &self.queue)).await?;
+        Ok(())
     }
 
     async fn close(mut self: Box<Self>) {

@@ -10,6 +10,10 @@ pub enum Mood {
     Good,
     /// Fails, and may not the next time.
     Transient,
+    /// Is refused by the ledger's own rules, which is no error.
+    Refused,
+    /// Needs what may be away.
+    Needy,
     /// Its lamp is not known.
     Stranger,
     /// Fails for ever.
@@ -83,5 +87,19 @@ impl Event for Booked {
 
     fn subject(&self) -> Subject {
         Subject::new("entry", format!("{}/{}", self.lamp, self.n))
+    }
+}
+
+/// The ledger does not book that.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Declined {
+    pub lamp: String,
+}
+
+impl Event for Declined {
+    const TYPE: &'static str = "ledger.declined.v1";
+
+    fn subject(&self) -> Subject {
+        Subject::new("refusal", &self.lamp)
     }
 }

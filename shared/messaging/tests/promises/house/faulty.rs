@@ -158,6 +158,14 @@ impl Subscription for FaultySubscription {
         self.inner.settle(all).await
     }
 
+    async fn pause(&mut self, kept: &Delivery) -> Result<(), TransportError> {
+        self.inner.pause(kept).await
+    }
+
+    async fn resume(&mut self) -> Result<(), TransportError> {
+        self.inner.resume().await
+    }
+
     async fn close(self: Box<Self>) {
         self.inner.close().await;
     }

@@ -10,7 +10,7 @@ use messaging::{
 };
 use tokio::sync::Semaphore;
 
-use super::events::{Booked, Dimmed, Lit, Mood};
+use super::events::{Booked, Declined, Dimmed, Lit, Mood};
 
 /// What a test may change about a ledger while it runs. Clones share it.
 #[derive(Clone, Default)]
@@ -83,14 +83,18 @@ impl Handler<Lit> for Book {
         if self.0.0.healed.load(Ordering::SeqCst) {
             return Ok(());
         }
+        if mood == Mood::Refused {
+            tx.publish(&Declined { lamp }, 1)?;
+        }
         suffer(tx, mood).await
     }
 }
 
 async fn suffer(tx: &mut Tx, mood: Mood) -> HandlerResult {
     match mood {
-        Mood::Good => Ok(()),
+        Mood::Good | Mood::Refused => Ok(()),
         Mood::Transient => Err(HandlerError::Transient(anyhow::anyhow!("not now"))),
+        Mood::Needy => Err(HandlerError::Unavailable(anyhow::anyhow!("no power"))),
         Mood::Stranger => Err(HandlerError::UnknownAggregate),
         Mood::Permanent => Err(HandlerError::Permanent(anyhow::anyhow!("not ever"))),
         Mood::Panic => panic!("out of ink"),

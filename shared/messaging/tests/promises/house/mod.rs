@@ -19,7 +19,7 @@ use messaging::{ConsumerSettings, Handlers};
 use testkit::{Broker, Vhost, eventually};
 
 pub use clock::Shifted;
-pub use events::{Dimmed, Lit, Mood};
+pub use events::{Booked, Dimmed, Lit, Mood};
 pub use faulty::{Faults, Faulty};
 pub use figures::{counted, counters, gauged};
 pub use handlers::{Book, CountUp, Library, LockLamps, Relight, Switch};

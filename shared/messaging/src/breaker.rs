@@ -1,0 +1,108 @@
+//! Leaves messages in their queue while what their handlers need is away.
+//!
+//! A failure that is no message's fault is tried again with one message, after a pause that grows.
+//! When that has come to nothing for some seconds, deliveries stop and the others go back, so that
+//! replicas that are better off can have them. The one that stays is the probe.
+
+use std::time::{Duration, Instant};
+
+use envelope::Clock;
+use metrics::gauge;
+
+use crate::retry::Backoff;
+
+/// How long it is tried until deliveries stop: what is back sooner, such as a database that starts
+/// again, moves no message.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// The longest pause: so late at most work goes on once the cause is gone.
+const LONGEST: Duration = Duration::from_secs(2);
+
+/// Whether a consumer takes messages.
+pub(crate) struct Breaker {
+    /// When the first of the failures in a row was.
+    since: Option<Instant>,
+    open: bool,
+    backoff: Backoff,
+}
+
+impl Breaker {
+    pub(crate) fn new() -> Self {
+        let backoff = Backoff::new(Duration::from_millis(50), LONGEST);
+        Self { since: None, open: false, backoff }
+    }
+
+    /// Whether the last try came to nothing: the next one is made with one message.
+    pub(crate) fn in_doubt(&self) -> bool {
+        self.since.is_some()
+    }
+
+    /// Whether deliveries are to stop.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// A try came to nothing; returns the pause before the next one.
+    pub(crate) fn failed(&mut self, clock: &Clock) -> Duration {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        if !self.open && since.elapsed() >= PATIENCE {
+            self.open = true;
+            show(1.0);
+        }
+        self.backoff.next(clock)
+    }
+
+    /// It works, or nobody knows any more that it does not.
+    pub(crate) fn reset(&mut self) {
+        if self.open {
+            show(0.0);
+        }
+        (self.since, self.open) = (None, false);
+        self.backoff.reset();
+    }
+}
+
+fn show(state: f64) {
+    gauge!("breaker_state", "task" => "consumer").set(state);
+}
+
+/// The metric, before anything has happened.
+pub(crate) fn name_metric() {
+    gauge!("breaker_state", "task" => "consumer").increment(0.0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_opens_after_some_seconds_tries_ever_more_seldom_and_closes_at_once() {
+        let (clock, mut breaker) = (Clock::system(), Breaker::new());
+        assert!(!breaker.in_doubt());
+        assert!(breaker.failed(&clock) <= Duration::from_millis(50));
+        breaker.failed(&clock);
+        assert!(breaker.in_doubt() && !breaker.is_open(), "it may be a blip");
+        breaker.since = Instant::now().checked_sub(PATIENCE);
+        breaker.failed(&clock);
+        assert!(breaker.in_doubt() && breaker.is_open());
+        for _ in 0..4 {
+            breaker.failed(&clock);
+        }
+        for _ in 0..10 {
+            let pause = breaker.failed(&clock);
+            assert!(pause >= LONGEST / 2 && pause <= LONGEST, "{pause:?}");
+        }
+        breaker.reset();
+        assert!(!breaker.in_doubt() && !breaker.is_open());
+        assert!(breaker.failed(&clock) <= Duration::from_millis(50));
+    }
+
+    #[test]
+    fn failures_with_a_success_between_them_open_nothing() {
+        let (clock, mut breaker) = (Clock::system(), Breaker::new());
+        breaker.failed(&clock);
+        breaker.since = Instant::now().checked_sub(PATIENCE);
+        breaker.reset();
+        breaker.failed(&clock);
+        assert!(!breaker.is_open());
+    }
+}
