@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::{Identity, MAX_BODY};
+use crate::{DecodeError, Identity, MAX_BODY};
 
 /// Something that happened, as its owner promises it to others.
 pub trait Event: Serialize + DeserializeOwned + Send + Sync + 'static {
@@ -86,18 +86,27 @@ pub struct Envelope {
     pub data: Box<RawValue>,
 }
 
-/// Why an event could not be put into an envelope.
+/// Why an event could not be put into an envelope: what its readers would refuse is not written.
 #[derive(Debug, thiserror::Error)]
 pub enum EncodeError {
     /// The event's own `Serialize` failed.
     #[error("event does not serialise")]
     Serialize(#[from] serde_json::Error),
+    /// The event's own `Deserialize` does not take what its `Serialize` has written.
+    #[error("event does not read back: {0}")]
+    Unreadable(#[source] serde_json::Error),
+    /// The event is another service's to tell; its type begins with that one's name.
+    #[error("{0} is an event of another service")]
+    NotOurs(&'static str),
     /// The body would be larger than [`MAX_BODY`].
     #[error("event of {size} bytes is over the limit of {MAX_BODY}")]
     Oversize {
         /// Bytes of the whole body.
         size: usize,
     },
+    /// An attribute that is out of bounds, a key that stands twice, or bottomless nesting.
+    #[error("no reader would take the event: {0}")]
+    Refused(#[source] DecodeError),
 }
 
 impl Envelope {
@@ -105,7 +114,8 @@ impl Envelope {
     /// the correlation id is the event's id until [`caused_by`](Self::caused_by) says otherwise.
     ///
     /// # Errors
-    /// [`EncodeError::Serialize`] when the event cannot be written as JSON.
+    /// [`EncodeError::Serialize`] and [`EncodeError::Unreadable`] when the event cannot be written as
+    /// JSON or is not read back from it.
     pub fn wrap<E: Event>(
         publisher: &Identity,
         event: &E,
@@ -114,6 +124,8 @@ impl Envelope {
         time: DateTime<Utc>,
     ) -> Result<Self, EncodeError> {
         let subject = event.subject();
+        let data = serde_json::value::to_raw_value(event)?;
+        serde_json::from_str::<E>(data.get()).map_err(EncodeError::Unreadable)?;
         Ok(Self {
             specversion: "1.0".into(),
             id,
@@ -129,7 +141,7 @@ impl Envelope {
             causationid: None,
             traceparent: None,
             tracestate: None,
-            data: serde_json::value::to_raw_value(event)?,
+            data,
         })
     }
 
@@ -149,16 +161,18 @@ impl Envelope {
         self
     }
 
-    /// The bytes to sign, store and send.
+    /// The bytes to sign, store and send: such as [`decode`](Self::decode) takes.
     ///
     /// # Errors
-    /// [`EncodeError::Oversize`] over [`MAX_BODY`] bytes.
+    /// [`EncodeError::Oversize`] over [`MAX_BODY`] bytes, [`EncodeError::Refused`] for anything else
+    /// that readers would not take.
     pub fn to_bytes(&self) -> Result<Vec<u8>, EncodeError> {
         let bytes = serde_json::to_vec(self)?;
-        if bytes.len() > MAX_BODY {
-            return Err(EncodeError::Oversize { size: bytes.len() });
+        match Self::decode(&bytes) {
+            Ok(_) => Ok(bytes),
+            Err(DecodeError::Oversize { size }) => Err(EncodeError::Oversize { size }),
+            Err(refused) => Err(EncodeError::Refused(refused)),
         }
-        Ok(bytes)
     }
 
     /// The event itself.

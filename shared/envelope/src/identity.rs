@@ -58,6 +58,11 @@ impl Identity {
         full.strip_prefix(self.namespace.as_str())?.strip_prefix('.')
     }
 
+    /// Whether a short type is this service's to publish: `order.placed.v1` is order's.
+    pub fn owns(&self, short: &str) -> bool {
+        short.strip_prefix(self.service.as_str()).is_some_and(|what| what.starts_with('.'))
+    }
+
     /// The CloudEvents `dataschema`: `urn:shop:schema:order.placed:1.0`.
     pub fn schema(&self, short: &str, minor: u32) -> String {
         let (name, major) = short.rsplit_once(".v").unwrap_or((short, "0"));
@@ -76,6 +81,7 @@ mod tests {
         assert_eq!(id.full_type("order.placed.v1"), "shop.order.placed.v1");
         assert_eq!(id.short_type("shop.order.placed.v1"), Some("order.placed.v1"));
         assert_eq!(id.short_type("shopping.order.placed.v1"), None);
+        assert!(id.owns("order.placed.v1") && !id.owns("orders.placed.v1") && !id.owns("order"));
         assert_eq!(id.schema("order.placed.v1", 3), "urn:shop:schema:order.placed:1.3");
     }
 }

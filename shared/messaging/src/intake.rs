@@ -184,7 +184,6 @@ impl Intake {
     }
 }
 
-/// What stands outside for routing and people must not tell another story than what was signed.
 /// None where it is absent, or no time that a database has.
 fn published_at(delivery: &Delivery, namespace: &str) -> Option<DateTime<Utc>> {
     let text = delivery.headers.get(&format!("x-{namespace}-published"))?;
@@ -192,17 +191,28 @@ fn published_at(delivery: &Delivery, namespace: &str) -> Option<DateTime<Utc>> {
     (0..=9_999).contains(&at.year()).then_some(at)
 }
 
+/// What stands outside for routing and people must not tell another story than what was signed.
 fn check_mirrors(delivery: &Delivery, envelope: &Envelope) -> Result<(), Fault> {
     let id = envelope.id.to_string();
+    let correlation = envelope.correlationid.to_string();
+    let service = envelope.source.rsplit(':').next();
     let header = |name: &str| delivery.headers.get(name).map(String::as_str);
+    // The timestamp is left out: a broker may be told to set its own.
     for (name, outside, inside) in [
-        ("message_id", delivery.message_id.as_deref(), id.as_str()),
-        ("type", delivery.type_name.as_deref(), &envelope.event_type),
-        ("cloudEvents_id", header("cloudEvents_id"), &id),
-        ("cloudEvents_source", header("cloudEvents_source"), &envelope.source),
-        ("cloudEvents_type", header("cloudEvents_type"), &envelope.event_type),
+        ("message_id", delivery.message_id.as_deref(), Some(id.as_str())),
+        ("type", delivery.type_name.as_deref(), Some(envelope.event_type.as_str())),
+        ("correlation_id", delivery.correlation_id.as_deref(), Some(&correlation)),
+        ("app_id", delivery.app_id.as_deref(), service),
+        ("user_id", delivery.user_id.as_deref(), service),
+        ("traceparent", header("traceparent"), envelope.traceparent.as_deref()),
+        ("tracestate", header("tracestate"), envelope.tracestate.as_deref()),
+        ("cloudEvents_id", header("cloudEvents_id"), Some(&id)),
+        ("cloudEvents_source", header("cloudEvents_source"), Some(&envelope.source)),
+        ("cloudEvents_type", header("cloudEvents_type"), Some(&envelope.event_type)),
+        ("cloudEvents_subject", header("cloudEvents_subject"), Some(envelope.subject.as_str())),
+        ("cloudEvents_specversion", header("cloudEvents_specversion"), Some(&envelope.specversion)),
     ] {
-        if outside.is_some_and(|outside| outside != inside) {
+        if outside.is_some() && outside != inside {
             return fault(Code::HeaderMismatch, format!("{name} differs from the signed body"));
         }
     }

@@ -108,7 +108,8 @@ impl Tx {
     /// event's id.
     ///
     /// # Errors
-    /// [`EncodeError`] when the event does not serialise or is over 64 KiB.
+    /// [`EncodeError`] when the event does not serialise, is over 64 KiB, or is anything else that its
+    /// readers would refuse.
     pub fn publish<E: Event>(&mut self, event: &E, version: u32) -> Result<Uuid, EncodeError> {
         self.write(event, version, None)
     }
@@ -133,6 +134,9 @@ impl Tx {
         version: u32,
         not_before: Option<DateTime<Utc>>,
     ) -> Result<Uuid, EncodeError> {
+        if !self.pool.identity().owns(E::TYPE) {
+            return Err(EncodeError::NotOurs(E::TYPE));
+        }
         let id = self.pool.new_id();
         let envelope = Envelope::wrap(self.pool.identity(), event, version, id, self.now)?
             .caused_by(self.cause.correlation_id, self.cause.causation_id);

@@ -180,3 +180,23 @@ proptest! {
         prop_assert_eq!(codes, expected, "{:?}", all);
     }
 }
+
+#[test]
+fn what_agrees_with_the_signed_body_is_taken_and_what_differs_is_not() {
+    type Mirror = fn(&mut Delivery, &str);
+    let id = Uuid::from_u128(7).to_string();
+    let mirrors: [(Mirror, &str, &str); 4] = [
+        (|delivery, text| delivery.user_id = Some(text.to_owned()), "lamp", "ledger"),
+        (|delivery, text| delivery.app_id = Some(text.to_owned()), "lamp", "ledger"),
+        (|delivery, text| delivery.correlation_id = Some(text.to_owned()), &id, "7"),
+        (|delivery, text| delivery.type_name = Some(text.to_owned()), "shop.lamp.lit.v1", "lamp"),
+    ];
+    for (set, agrees, differs) in mirrors {
+        for (text, expected) in [(agrees, None), (differs, Some(Code::HeaderMismatch))] {
+            let mut delivery = delivery(&[]);
+            set(&mut delivery, text);
+            let verdict = intake().judge(&[delivery], NOW).remove(0);
+            assert_eq!(verdict.err().map(|fault| fault.code), expected, "{text}");
+        }
+    }
+}

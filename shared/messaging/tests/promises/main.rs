@@ -33,3 +33,4 @@ mod replicas;
 mod retries;
 mod second_chances;
 mod traces;
+mod writing;
