@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
+use messaging::Handlers;
 use messaging::retry::LADDER;
 use testkit::eventually;
 
-use crate::house::{House, Lit, Mood, Raw, SOON, Switch, header};
+use crate::house::{Book, House, Lit, Mood, Raw, SOON, Switch, header, one_by_one};
 
 #[tokio::test]
 async fn a_transient_failure_comes_back_after_the_first_rung_and_to_its_own_queue_only() {
@@ -105,4 +107,68 @@ async fn a_retry_whose_queue_is_missing_is_reported_holds_up_nobody_and_is_made_
     house.finish(&ledger, vec![runs]).await;
     assert_eq!(ledger.count("entry").await, 81);
     assert!(ledger.dead_letters().await.is_empty(), "nobody was given up");
+}
+
+/// Lets so many replicas fail the same messages, rung by rung, until these are given up.
+async fn attempts_are_counted_over(replicas: usize) {
+    const MESSAGES: usize = 36;
+    let house = House::new().await;
+    let switches: Vec<Switch> = (0..replicas).map(|_| Switch::new()).collect();
+    let first = house.ledger(&switches[0]).await.with(|kit| kit.consume_with(one_by_one()));
+    first.kit.provision().await.unwrap();
+    let wire = house.wire().await;
+    for rung in LADDER {
+        wire.divert(&format!("ledger.retry.{}", rung.name), rung.name).await;
+    }
+    let others: Vec<_> = switches[1..]
+        .iter()
+        .map(|switch| first.replica(&house, Handlers::new().on(Book(switch.clone()))))
+        .map(|one| one.with(|kit| kit.consume_with(one_by_one())))
+        .collect();
+    let mut runs = vec![first.run_only(&["consumer", "parker"])];
+    runs.extend(others.iter().map(|one| one.run_only(&["consumer"])));
+    eventually(SOON, || async {
+        house.vhost.queue("ledger.in").await.unwrap().consumers == replicas as u64
+    })
+    .await;
+
+    let sent = (0..MESSAGES).map(|n| Lit::with(format!("lamp-{n}"), Mood::Transient));
+    let mut due: Vec<Raw> = sent.map(|event| Raw::of(&event, 1)).collect();
+    for (rung, attempt) in LADDER.iter().zip(1_u32..) {
+        join_all(due.iter().map(|raw| wire.publish("requeue", "ledger.in", raw))).await;
+        due = wire.take(rung.name, MESSAGES).await;
+        for raw in &due {
+            assert_eq!(raw.header(&header("attempt")), Some(attempt.to_string()));
+        }
+    }
+    join_all(due.iter().map(|raw| wire.publish("requeue", "ledger.in", raw))).await;
+    eventually(SOON, || async { first.dead_letters().await.len() == MESSAGES }).await;
+    assert!(first.dead_letters().await.iter().all(|letter| letter.attempts == 6));
+    for n in 0..MESSAGES {
+        let lamp = format!("lamp-{n}");
+        let begun: u32 = switches.iter().map(|switch| switch.begun(&lamp)).sum();
+        assert_eq!(begun, 6, "{lamp}");
+    }
+    let took_part =
+        |switch: &&Switch| (0..MESSAGES).any(|n| switch.begun(&format!("lamp-{n}")) > 0);
+    let took_part = switches.iter().filter(took_part).count();
+    assert_eq!(took_part, replicas, "some had nothing to do");
+    for rung in LADDER {
+        assert!(wire.drain(rung.name).await.is_empty(), "one more on {}", rung.name);
+    }
+}
+
+#[tokio::test]
+async fn attempts_are_counted_exactly_by_one_process() {
+    attempts_are_counted_over(1).await;
+}
+
+#[tokio::test]
+async fn attempts_are_counted_exactly_over_three_replicas() {
+    attempts_are_counted_over(3).await;
+}
+
+#[tokio::test]
+async fn attempts_are_counted_exactly_over_twelve_replicas() {
+    attempts_are_counted_over(12).await;
 }
