@@ -1,8 +1,7 @@
-//! Which partitions this process publishes. One owner at a time, over all replicas.
+//! Which partitions this process publishes. One owner at a time, over all replicas. The database's clock
+//! says how long: those of the replicas may differ by hours.
 
 use std::time::{Duration, Instant};
-
-use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::partition::{Partitions, share_of};
 use crate::pool::{Instance, Pool};
@@ -29,7 +28,7 @@ pub(crate) struct Leases {
 struct Lease {
     partition: i16,
     owner: Option<i32>,
-    expires_at: DateTime<Utc>,
+    run_out: bool,
 }
 
 impl Leases {
@@ -73,10 +72,8 @@ impl Leases {
     }
 
     async fn renew(&mut self) -> Result<Partitions, sqlx::Error> {
-        let now = self.pool.clock().now();
-        let expires = now + TimeDelta::from_std(TERM).unwrap_or_default();
         let (leases, live) = self.read().await?;
-        let plan = plan(self.pool.instance(), &leases, &live, now);
+        let plan = plan(self.pool.instance(), &leases, &live);
         let held = sqlx::query_scalar!(
             "with free as (
                 update messaging.partition_lease
@@ -84,18 +81,17 @@ impl Leases {
                 where owner = $1 and partition = any($2)),
             held as (
                 update messaging.partition_lease
-                set owner = $1, expires_at = $4,
+                set owner = $1, expires_at = now() + make_interval(secs => $4),
                     epoch = epoch + case when owner is distinct from $1 then 1 else 0 end
                 where partition = any($3)
-                  and (owner is null or owner = $1 or expires_at < $5
+                  and (owner is null or owner = $1 or expires_at < now()
                        or owner not in (select messaging.live_instances()))
                 returning partition)
             select partition from held",
             self.pool.instance().number(),
             &plan.release.numbers(),
             &plan.take.numbers(),
-            expires,
-            now,
+            TERM.as_secs_f64(),
         )
         .fetch_all(self.pool.pg())
         .await?;
@@ -107,7 +103,7 @@ impl Leases {
     async fn read(&self) -> Result<(Vec<Lease>, Vec<Instance>), sqlx::Error> {
         let rows = sqlx::query!(
             r#"select partition, owner,
-                greatest(expires_at, to_timestamp(0)) as "expires_at!",
+                expires_at < now() as "run_out!",
                 array(select messaging.live_instances()) as "live!: Vec<i32>"
             from messaging.partition_lease order by partition"#
         )
@@ -119,11 +115,7 @@ impl Leases {
             .unwrap_or_default();
         let leases = rows
             .into_iter()
-            .map(|row| Lease {
-                partition: row.partition,
-                owner: row.owner,
-                expires_at: row.expires_at,
-            })
+            .map(|row| Lease { partition: row.partition, owner: row.owner, run_out: row.run_out })
             .collect();
         Ok((leases, live))
     }
@@ -159,9 +151,9 @@ struct Plan {
 
 /// The fair share of `me` among those that are live and keep their leases up. A process that is
 /// connected but lets its leases run out (stopped, hung) is left out until it renews again.
-fn plan(me: Instance, leases: &[Lease], live: &[Instance], now: DateTime<Utc>) -> Plan {
+fn plan(me: Instance, leases: &[Lease], live: &[Instance]) -> Plan {
     let hung = |one: &Instance| {
-        *one != me && leases.iter().any(|l| l.owner == Some(one.number()) && l.expires_at < now)
+        *one != me && leases.iter().any(|l| l.owner == Some(one.number()) && l.run_out)
     };
     let mut sharing: Vec<Instance> = live.iter().copied().filter(|one| !hung(one)).collect();
     if !sharing.contains(&me) {
@@ -183,20 +175,16 @@ mod tests {
     use super::*;
     use crate::partition::PARTITIONS;
 
-    fn leases(owner: Option<i32>, expires_at: DateTime<Utc>) -> Vec<Lease> {
-        (0..i16::from(PARTITIONS)).map(|partition| Lease { partition, owner, expires_at }).collect()
-    }
-
-    fn at(seconds: i64) -> DateTime<Utc> {
-        DateTime::from_timestamp(seconds, 0).unwrap_or_default()
+    fn leases(owner: Option<i32>, run_out: bool) -> Vec<Lease> {
+        (0..i16::from(PARTITIONS)).map(|partition| Lease { partition, owner, run_out }).collect()
     }
 
     #[test]
     fn a_newcomer_takes_its_share_and_the_holder_gives_it_up() {
         let (old, new) = (Instance::numbered(7), Instance::numbered(9));
-        let held = leases(Some(7), at(100));
-        let gives = plan(old, &held, &[old, new], at(50));
-        let takes = plan(new, &held, &[old, new], at(50));
+        let held = leases(Some(7), false);
+        let gives = plan(old, &held, &[old, new]);
+        let takes = plan(new, &held, &[old, new]);
         assert_eq!(gives.release, takes.take);
         assert!(!takes.take.is_empty());
     }
@@ -205,14 +193,14 @@ mod tests {
     fn a_hung_holder_loses_everything_once_its_leases_run_out() {
         let (hung, other) = (Instance::numbered(7), Instance::numbered(9));
         let all: Partitions = (0..PARTITIONS).collect();
-        assert_ne!(plan(other, &leases(Some(7), at(100)), &[hung, other], at(99)).take, all);
-        assert_eq!(plan(other, &leases(Some(7), at(100)), &[hung, other], at(101)).take, all);
+        assert_ne!(plan(other, &leases(Some(7), false), &[hung, other]).take, all);
+        assert_eq!(plan(other, &leases(Some(7), true), &[hung, other]).take, all);
     }
 
     #[test]
     fn one_alone_holds_all_also_before_its_own_session_lock_shows() {
         let me = Instance::numbered(7);
         let all: Partitions = (0..PARTITIONS).collect();
-        assert_eq!(plan(me, &leases(None, at(0)), &[], at(50)).take, all);
+        assert_eq!(plan(me, &leases(None, true), &[]).take, all);
     }
 }

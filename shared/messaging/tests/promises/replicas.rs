@@ -9,7 +9,7 @@ use testkit::eventually;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::house::{House, Lit, Raw, SOON, Service, Wire};
+use crate::house::{House, Lit, Raw, SOON, Service, Shifted, Wire};
 
 struct Pair {
     house: House,
@@ -30,18 +30,27 @@ async fn pair() -> Pair {
 
 /// How many partitions each of the two holds by a lease that has not run out.
 async fn held(pair: &Pair) -> (usize, usize) {
-    let owners: Vec<(i16, Option<i32>, DateTime<Utc>)> = sqlx::query_as(
-        "select partition, owner, greatest(expires_at, 'epoch') from messaging.partition_lease",
-    )
-    .fetch_all(&pair.one.pg)
-    .await
-    .unwrap();
-    let now = pair.one.pool.clock().now();
+    let owners: Vec<Option<i32>> =
+        sqlx::query_scalar("select owner from messaging.partition_lease where expires_at > now()")
+            .fetch_all(&pair.one.pg)
+            .await
+            .unwrap();
     let of = |service: &Service| {
         let me = Some(service.pool.instance().number());
-        owners.iter().filter(|(_, owner, until)| *owner == me && *until > now).count()
+        owners.iter().filter(|owner| **owner == me).count()
     };
     (of(&pair.one), of(&pair.other))
+}
+
+/// Moves the end of the leases of a process.
+async fn let_leases_end(service: &Service, at: &'static str) {
+    let sql =
+        format!("update messaging.partition_lease set expires_at = now() + {at} where owner = $1");
+    sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(service.pool.instance().number())
+        .execute(&service.pg)
+        .await
+        .unwrap();
 }
 
 async fn both_hold_a_share(pair: &Pair) {
@@ -84,6 +93,33 @@ async fn two_relays_share_the_partitions_and_publish_each_event_once_and_in_orde
         assert_eq!(last.insert(subject.clone(), version).unwrap_or(0) + 1, version, "{subject}");
     }
     eventually(SOON, || async { pair.one.pending().await.is_empty() }).await;
+    assert!(pair.wire.drain("probe").await.is_empty());
+}
+
+#[tokio::test]
+async fn clocks_that_are_hours_apart_take_no_partition_from_anybody() {
+    let mut pair = pair().await;
+    pair.house.clock = Shifted::default();
+    pair.house.clock.set(TimeDelta::hours(2));
+    pair.other = pair.one.replica(&pair.house, Handlers::new());
+    let _runs = (pair.one.run(), pair.other.run());
+    both_hold_a_share(&pair).await;
+    let epochs = async || -> i64 {
+        let sql = "select sum(epoch)::bigint from messaging.partition_lease";
+        sqlx::query_scalar(sql).fetch_one(&pair.one.pg).await.unwrap()
+    };
+    let (before, renewed) = (epochs().await, renewed_until(&pair.one).await);
+    for n in 0..40 {
+        let service = if n % 2 == 0 { &pair.one } else { &pair.other };
+        service.tell(&Lit::new(format!("lamp-{n}"), 1), 1).await;
+    }
+    let told = pair.wire.take("probe", 40).await;
+    assert_eq!(told.iter().map(Raw::id).collect::<BTreeSet<_>>().len(), 40);
+    // Both have renewed theirs since.
+    eventually(SOON, || async { renewed_until(&pair.one).await > renewed }).await;
+    let renewed = renewed_until(&pair.other).await;
+    eventually(SOON, || async { renewed_until(&pair.other).await > renewed }).await;
+    assert_eq!(epochs().await, before, "a partition changed hands");
     assert!(pair.wire.drain("probe").await.is_empty());
 }
 
@@ -166,8 +202,8 @@ async fn a_process_that_died_loses_its_partitions_long_before_its_leases_run_out
     eventually(SOON, || async { live(&pair.one).await.len() == 2 }).await;
     step_until_shared(&pair, pair.other.kit.relay()).await;
 
-    // From now on its leases last for more than an hour, however long this takes.
-    pair.house.clock.set(TimeDelta::hours(-1));
+    // However long this takes, they do not run out.
+    let_leases_end(&pair.other, "interval '1 hour'").await;
     let until = renewed_until(&pair.other).await.unwrap();
     session.abort();
     let _ = session.await;
@@ -189,7 +225,7 @@ async fn a_process_that_hangs_loses_its_partitions_when_its_leases_run_out() {
         pair.one.tell(&Lit::new(format!("lamp-{n}"), 1), 1).await;
     }
 
-    pair.house.clock.set(TimeDelta::seconds(13));
+    let_leases_end(&pair.other, "interval '-1 second'").await;
     holds_all(&pair, &pair.one).await;
     let told = pair.wire.take("probe", 50).await;
     assert_eq!(told.iter().map(Raw::id).collect::<BTreeSet<_>>().len(), 50);
