@@ -7,6 +7,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use envelope::Envelope;
 use futures_util::FutureExt;
 use metrics::histogram;
 use opentelemetry::Context;
@@ -55,8 +56,12 @@ pub(crate) struct Desk<'a> {
 type Progress = HashMap<Aggregate, i32>;
 
 impl Desk<'_> {
-    /// Handles all of `batch` in one transaction. An error means that nothing of it happened.
-    pub(crate) async fn handle(&self, batch: &[&Accepted]) -> Result<Vec<Outcome>, Trouble> {
+    /// Handles all of `batch` in one transaction. An error means that nothing of it happened. Gives the
+    /// spans of those that were begun, which have ended.
+    pub(crate) async fn handle(
+        &self,
+        batch: &[&Accepted],
+    ) -> (Result<Vec<Outcome>, Trouble>, Vec<Context>) {
         let mut spans = Vec::with_capacity(batch.len());
         let result = self.commit_all(batch, &mut spans).await;
         let last = spans.len().saturating_sub(1);
@@ -70,7 +75,7 @@ impl Desk<'_> {
             }
             trace::end(span);
         }
-        result
+        (result, spans)
     }
 
     async fn commit_all(
@@ -203,15 +208,21 @@ impl Desk<'_> {
     fn span(&self, accepted: &Accepted) -> Context {
         let envelope = &accepted.message.envelope;
         let from = crate::topology::destination(&accepted.message.short_type);
-        let about = trace::About {
-            system: crate::topology::SYSTEM,
-            destination: &format!("{from}:{}", self.queue),
-            event_id: envelope.id.to_string(),
-            event_type: &envelope.event_type,
-            subject: envelope.subject.as_str(),
-            correlation_id: envelope.correlationid.to_string(),
-        };
+        let destination = format!("{from}:{}", self.queue);
+        let about = about(envelope, &destination);
         trace::process(self.pool.tracer(), envelope, about, self.pool.clock().now())
+    }
+}
+
+/// What a span of a message that came is about.
+pub(crate) fn about<'a>(envelope: &'a Envelope, destination: &'a str) -> trace::About<'a> {
+    trace::About {
+        system: crate::topology::SYSTEM,
+        destination,
+        event_id: envelope.id.to_string(),
+        event_type: &envelope.event_type,
+        subject: envelope.subject.as_str(),
+        correlation_id: envelope.correlationid.to_string(),
     }
 }
 

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::counter;
+use opentelemetry::Context;
 
-use crate::chunk::{Desk, Outcome};
+use crate::chunk::{Desk, Outcome, about};
 use crate::failure::Trouble;
 use crate::intake::{Accepted, Intake};
 use crate::pool::Pool;
 use crate::reason::Code;
 use crate::retry::{LADDER, rung_after};
 use crate::topology::Topology;
+use crate::trace;
 use crate::transport::{Delivery, Failure, Settlement};
 
 /// Tries in place for what a race lost, each in a fresh transaction.
@@ -38,6 +40,8 @@ pub(crate) struct Worked {
     pub(crate) waiting: Vec<Delivery>,
     /// Why they could not.
     pub(crate) away: Option<Away>,
+    /// The spans of the copies that the settlements need; they end when these have left.
+    pub(crate) copies: Vec<Context>,
 }
 
 /// What handlers need and do not have: the database, or what one of them has said.
@@ -81,7 +85,11 @@ impl Clerk {
         let mut batch = batch.into_iter();
         for (delivery, one) in batch.by_ref() {
             match self.handle_alone(&delivery, &one).await {
-                Ok(settlement) => worked.settled.push((delivery, settlement)),
+                Ok((settlement, process)) => {
+                    let copy = process.and_then(|process| self.copy(&process, &one, &settlement));
+                    worked.copies.extend(copy);
+                    worked.settled.push((delivery, settlement));
+                }
                 Err(away) => {
                     worked.waiting.push(delivery);
                     worked.away = Some(away);
@@ -107,8 +115,8 @@ impl Clerk {
         let mut tries = 1;
         loop {
             let trouble = match self.desk_handles(&together).await {
-                Ok(outcomes) => return Ok(Some(outcomes)),
-                Err(trouble) => trouble,
+                (Ok(outcomes), _) => return Ok(Some(outcomes)),
+                (Err(trouble), _) => trouble,
             };
             match self.look_for_what_is_away(trouble).await? {
                 // A lost race is nobody's fault: the other one is done now.
@@ -122,33 +130,50 @@ impl Clerk {
         }
     }
 
+    /// What becomes of it, and the span of its last try.
     async fn handle_alone(
         &self,
         delivery: &Delivery,
         accepted: &Accepted,
-    ) -> Result<Settlement, Away> {
+    ) -> Result<(Settlement, Option<Context>), Away> {
         let mut tries = 1;
         loop {
-            let trouble = match self.desk_handles(&[accepted]).await {
+            let (done, mut spans) = self.desk_handles(&[accepted]).await;
+            let process = spans.pop();
+            let trouble = match done {
                 Ok(outcomes) => {
                     let outcome = outcomes.first().copied().unwrap_or(Outcome::Duplicate);
-                    return Ok(self.conclude(delivery, outcome));
+                    return Ok((self.conclude(delivery, outcome), process));
                 }
                 Err(trouble) => trouble,
             };
-            match self.look_for_what_is_away(trouble).await? {
+            let settlement = match self.look_for_what_is_away(trouble).await? {
                 Trouble::Unavailable(why) => return Err(Away { what: "dependency", why }),
-                Trouble::Away(_) | Trouble::Blip(_) if tries < QUICK_TRIES => tries += 1,
-                Trouble::Permanent(code, why) => return Ok(self.park(delivery, code, why)),
-                Trouble::Transient(code, why) => return Ok(self.later(delivery, code, why)),
+                Trouble::Away(_) | Trouble::Blip(_) if tries < QUICK_TRIES => {
+                    tries += 1;
+                    continue;
+                }
+                Trouble::Permanent(code, why) => self.park(delivery, code, why),
+                Trouble::Transient(code, why) => self.later(delivery, code, why),
                 Trouble::Away(why)
                 | Trouble::Blip(why)
                 | Trouble::Crowded(why)
-                | Trouble::Overdue(why) => {
-                    return Ok(self.later(delivery, Code::RetriesExhausted, why));
-                }
-            }
+                | Trouble::Overdue(why) => self.later(delivery, Code::RetriesExhausted, why),
+            };
+            return Ok((settlement, process));
         }
+    }
+
+    /// The span of the copy that a settlement needs, if it needs one.
+    fn copy(&self, process: &Context, one: &Accepted, to: &Settlement) -> Option<Context> {
+        let destination = match to {
+            Settlement::Done => return None,
+            Settlement::Later(rung, _) => self.topology.retry_queue(*rung),
+            Settlement::Park(_) => self.topology.dead_letter_queue(),
+        };
+        let envelope = &one.message.envelope;
+        let about = about(envelope, &destination);
+        Some(trace::copy(self.pool.tracer(), process, envelope, about))
     }
 
     /// Gives the trouble back if the database has no share in it. One that answers may be back; or a
@@ -168,7 +193,10 @@ impl Clerk {
         crate::ping(self.pool.clone()).await.map_err(Away::database)
     }
 
-    async fn desk_handles(&self, batch: &[&Accepted]) -> Result<Vec<Outcome>, Trouble> {
+    async fn desk_handles(
+        &self,
+        batch: &[&Accepted],
+    ) -> (Result<Vec<Outcome>, Trouble>, Vec<Context>) {
         let queue = self.topology.work_queue();
         let desk = Desk {
             pool: &self.pool,

@@ -18,6 +18,7 @@ use crate::pool::Pool;
 use crate::retry::Backoff;
 use crate::step::{Progress, Step};
 use crate::topology::Topology;
+use crate::trace;
 use crate::transport::{Delivery, Subscription, Transport, TransportError};
 use crate::vitals::{Part, Vitals};
 
@@ -171,7 +172,14 @@ impl Consumer {
             away = worked.away;
             if !worked.settled.is_empty() {
                 crash::point(Point::C13);
-                self.settle(worked.settled).await?;
+                let settled = self.settle(worked.settled).await;
+                for copy in &worked.copies {
+                    if settled.is_err() || self.owing {
+                        trace::fail(copy, "unplaced", "has found no place yet");
+                    }
+                    trace::end(copy);
+                }
+                settled?;
                 crash::point(Point::C14);
             }
         }

@@ -152,6 +152,27 @@ pub(crate) fn process(
     parent.with_span(builder.start_with_context(tracer, &parent))
 }
 
+/// The span in which the copy of a failed message goes to a rung or to the dead letters, a child of the
+/// `process` that failed. The message keeps its creation context, to which this is linked.
+pub(crate) fn copy(
+    tracer: &BoxedTracer,
+    process: &Context,
+    envelope: &Envelope,
+    about: About<'_>,
+) -> Context {
+    let creation = extract(envelope.traceparent.as_deref(), envelope.tracestate.as_deref());
+    let name = format!("publish {}", about.destination);
+    let mut builder = tracer
+        .span_builder(name)
+        .with_kind(SpanKind::Client)
+        .with_attributes(about.attributes("send", "publish"));
+    let link = creation.span().span_context().clone();
+    if link.is_valid() {
+        builder = builder.with_links(vec![Link::with_context(link)]);
+    }
+    process.with_span(builder.start_with_context(tracer, process))
+}
+
 /// Marks the span as failed.
 pub(crate) fn fail(context: &Context, kind: &'static str, why: &str) {
     let span = context.span();

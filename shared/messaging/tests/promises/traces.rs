@@ -202,7 +202,7 @@ async fn a_retry_is_another_process_span_of_the_same_trace_and_the_failed_one_sa
     let resting = traced.wire.take("resting", 1).await.remove(0);
     switch.heal();
     traced.wire.publish("requeue", "ledger.in", &resting).await;
-    let tree = traced.tree(&trace_id, 5).await;
+    let tree = traced.tree(&trace_id, 6).await;
     let create = only(&tree, &format!("create {LIT}"));
     let attempts = tree.find("house", PROCESS);
     assert_eq!(attempts.len(), 2, "{}", tree.render());
@@ -213,6 +213,26 @@ async fn a_retry_is_another_process_span_of_the_same_trace_and_the_failed_one_sa
     assert!(attempts[0].status.is_error());
     assert_eq!(attempts[0].text("error.type"), Some("transient"));
     assert!(!attempts[1].status.is_error());
+    let copy = only(&tree, "publish ledger.retry.1s");
+    assert_eq!(copy.parent_span_id.as_ref(), Some(&attempts[0].span_id));
+    assert!(links_to(copy, create) && !copy.status.is_error(), "{}", tree.render());
+    assert_eq!(copy.kind.as_str(), SpanKind::Client.as_str());
+    assert_eq!(copy.text("messaging.message.id"), Some(resting.id().as_str()));
+    assert_eq!(
+        (copy.text("messaging.operation.type"), copy.text("messaging.operation.name")),
+        (Some("send"), Some("publish")),
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_parked_says_so_in_its_trace() {
+    let traced = Traced::new(&Switch::new()).await;
+    let trace_id = traced.tell(&Lit::with("hall", Mood::Permanent)).await;
+    let tree = traced.tree(&trace_id, 5).await;
+    let (process, copy) = (only(&tree, PROCESS), only(&tree, "publish ledger.dlq"));
+    assert_eq!(process.text("error.type"), Some("permanent"));
+    assert_eq!(copy.parent_span_id.as_ref(), Some(&process.span_id));
+    assert!(links_to(copy, only(&tree, &format!("create {LIT}"))), "{}", tree.render());
 }
 
 #[tokio::test(flavor = "multi_thread")]
