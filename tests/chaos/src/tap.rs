@@ -9,8 +9,8 @@ use envelope::Envelope;
 use futures_util::StreamExt as _;
 use lapin::message::Delivery;
 use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
-    ConfirmSelectOptions, QueueBindOptions, QueueDeclareOptions,
+    BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, BasicQosOptions,
+    BasicRejectOptions, ConfirmSelectOptions, QueueBindOptions, QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Connection, ConnectionProperties};
@@ -24,6 +24,8 @@ use crate::task;
 pub(crate) const EVENTS: &str = "events";
 /// The tap's own queue.
 pub(crate) const QUEUE: &str = "chaos.tap";
+/// In the headers of a dead letter that came back.
+const REPLAYED: &str = "x-shop-replay";
 /// So many of the last messages can be said again.
 const KEPT: usize = 512;
 const PREFETCH: u16 = 256;
@@ -167,6 +169,31 @@ impl Drop for Tap {
     fn drop(&mut self) {
         self.listening.abort();
     }
+}
+
+/// Makes the broker give up on messages that wait in a queue, as it does when they were delivered too
+/// often. Gives how many.
+///
+/// # Errors
+/// When the broker does not answer.
+pub(crate) async fn give_up(url: &str, queue: &str, most: usize) -> anyhow::Result<usize> {
+    let connection = connect(url).await?;
+    let channel = connection.create_channel().await?;
+    let mut given_up = 0;
+    while given_up < most
+        && let Some(message) = channel.basic_get(queue.into(), BasicGetOptions::default()).await?
+    {
+        // Twice is for good: one that has had its second chance goes on.
+        let headers = message.delivery.properties.headers().clone().unwrap_or_default();
+        let requeue = headers.inner().contains_key(REPLAYED);
+        message.delivery.acker.reject(BasicRejectOptions { requeue }).await?;
+        if requeue {
+            break;
+        }
+        given_up += 1;
+    }
+    connection.close(200, "given up".into()).await?;
+    Ok(given_up)
 }
 
 /// Publishes all, and waits until the broker has them.

@@ -185,7 +185,8 @@ pub(super) const FAULTS: &[Row] = rows! {
          "bad_input/mod.rs::random_bytes_are_all_parked_and_none_is_lost"], "";
     "F29", "A message that ends the process",
         ["poison.rs::a_message_that_ends_the_process_each_time_is_given_up_by_the_broker_and_parked",
-         "chunks.rs::a_message_that_ends_the_process_again_and_again_takes_no_innocent_one_along"], "";
+         "chunks.rs::a_message_that_ends_the_process_again_and_again_takes_no_innocent_one_along",
+         "second_chances.rs::innocent_letters_take_effect_without_an_operator"], "";
     "F30", "A slow consumer and a burst",
         ["bounds.rs::a_consumer_holds_no_more_than_its_prefetch_however_much_waits",
          "bounds.rs::a_long_backlog_costs_no_more_than_the_rows_that_are_taken_from_it"], "";
@@ -219,8 +220,10 @@ pub(super) const FAULTS: &[Row] = rows! {
     "F40", "Keys are changed under load",
         ["shared/envelope/tests/signature.rs::unknown_and_revoked_keys_are_told_apart"],
         "comes with the security work";
-    "F41", "Dead letters replayed twice, at once, killed midway", [],
-        "";
+    "F41", "Dead letters replayed twice, at once, killed midway",
+        ["replays.rs::replays_that_are_asked_for_at_once_are_one_replay",
+         "replays.rs::a_replay_whose_process_dies_between_publish_and_mark_goes_on_and_repeats_no_effect",
+         "replays.rs::a_replay_goes_on_at_another_replica_when_its_own_stops_or_dies"], "";
     "F42", "Two relays at once after a lease is lost",
         ["replicas.rs::a_process_that_hangs_loses_its_partitions_when_its_leases_run_out"], "";
     "F43", "The trace collector is down or slow",

@@ -28,6 +28,7 @@ pub(crate) enum Kind {
     BrokerForgetsConnections,
     QueueFull,
     Unroutable,
+    GivenUp,
     BrokerLinkCut,
     BrokerLinkShut,
     ConfirmsLost,
@@ -55,7 +56,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// All of them.
-    pub(crate) const ALL: [Self; 34] = [
+    pub(crate) const ALL: [Self; 35] = [
         Self::ServiceKilled,
         Self::ServiceCrashes,
         Self::ServiceFrozen,
@@ -67,6 +68,7 @@ impl Kind {
         Self::BrokerForgetsConnections,
         Self::QueueFull,
         Self::Unroutable,
+        Self::GivenUp,
         Self::BrokerLinkCut,
         Self::BrokerLinkShut,
         Self::ConfirmsLost,
@@ -117,6 +119,7 @@ impl Kind {
             Self::BrokerForgetsConnections => "F3 F4",
             Self::QueueFull => "F7",
             Self::Unroutable => "F8 F9",
+            Self::GivenUp => "F29 F41",
             Self::BrokerLinkCut | Self::BrokerLinkShut => "F2 F5",
             Self::ConfirmsLost => "F2 F13",
             Self::BrokerLinkSlow | Self::DatabaseLinkSlow => "F13",

@@ -16,6 +16,8 @@ use crate::world::{World, topologies};
 
 /// The event whose route goes missing.
 const ORPHAN: &str = "order.placed.v1";
+/// The most messages that the broker gives up on at once.
+const GIVEN_UP: usize = 8;
 const POLICY: &str = "chaos-full";
 /// What a process has on its way may take so long to arrive at the broker.
 const FLUSH: Duration = Duration::from_millis(300);
@@ -52,6 +54,7 @@ pub(super) async fn happen(
         }
         Kind::QueueFull => full(world, service, lasts).await,
         Kind::Unroutable => unroutable(world, lasts).await,
+        Kind::GivenUp => given_up(world, service, lasts).await,
         Kind::PostgresKilled => {
             let mut postgres = world.postgres.lock().await;
             postgres.kill();
@@ -107,6 +110,21 @@ async fn full(world: &World, service: Service, lasts: Duration) -> anyhow::Resul
     world.vhost.clear_policy(POLICY).await;
     pids.iter().for_each(|pid| drop(process::cont(*pid)));
     Ok(felt)
+}
+
+/// The broker gives up on messages with which nothing is wrong, while their service is away. They are
+/// parked, and have their second chance by themselves.
+async fn given_up(world: &World, service: Service, lasts: Duration) -> anyhow::Result<bool> {
+    let broker = world.broker.lock().await;
+    let both = [0, 1].map(|n| &world.replica(service, n).process);
+    let _held = (both[0].in_use.lock().await, both[1].in_use.lock().await);
+    both.iter().try_for_each(|one| one.kill())?;
+    sleep(lasts).await;
+    let queue = format!("{service}.in");
+    let given_up = tap::give_up(world.vhost.amqp_url(), &queue, GIVEN_UP).await;
+    drop(broker);
+    both.iter().try_for_each(|one| one.start(&[]))?;
+    Ok(given_up? > 0)
 }
 
 /// No queue wants one type of event any more, for a while. All are frozen while the bindings change, so
