@@ -79,7 +79,7 @@ impl PostgresOptions {
             fsync: false,
             max_connections: 300,
             shared_buffers_mib: 64,
-            settings: vec![("authentication_timeout".to_owned(), "5s".to_owned())],
+            settings: vec![("authentication_timeout".to_owned(), "15s".to_owned())],
             ..Self::new(dir, port)
         }
     }
