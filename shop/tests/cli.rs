@@ -317,3 +317,64 @@ fn the_document_of_one_service_is_what_it_serves() {
     assert!(document["paths"]["/payments/{order_id}"]["get"]["responses"]["404"].is_object());
     assert_eq!(run(&["openapi", "lamps"]).0, 2);
 }
+
+#[test]
+fn a_service_that_would_forget_too_early_what_it_handled_does_not_start() {
+    let mut service = shop(&["order"]);
+    service.env("INBOX_RETENTION", "24h").env("DEAD_LETTER_REPLAY_WINDOW", "1d");
+    let (code, out, err) = finished(service.output().unwrap());
+    assert_eq!((code, out.as_str()), (2, ""));
+    // With all else that is wrong: what is missing, and a day that is no unit.
+    for part in [
+        "INBOX_RETENTION (--inbox-retention): 24h is shorter than what can still arrive: 336h",
+        "DEAD_LETTER_REPLAY_WINDOW (--dead-letter-replay-window): \"1d\" is no duration",
+        "DATABASE_URL (--database-url): missing",
+    ] {
+        assert!(err.contains(part), "{part:?} is missing in\n{err}");
+    }
+}
+
+/// A setting and its default, as a help has them.
+fn settings(help: &str) -> Vec<(String, String)> {
+    let lines: Vec<&str> = help.lines().collect();
+    let default = |line: &str| {
+        let (_, state) = line.rsplit_once('[').unwrap();
+        let state = state.split([';', ']']).next().unwrap();
+        match state.strip_prefix("default: ") {
+            Some(value) => value.to_owned(),
+            None => state.replace("optional", ""),
+        }
+    };
+    lines
+        .windows(2)
+        .filter_map(|two| {
+            let (_, name) = two[0].strip_prefix("  --")?.split_once(", ")?;
+            let known = name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+            known.then(|| (name.to_owned(), default(two[1])))
+        })
+        .collect()
+}
+
+#[test]
+fn every_setting_of_a_service_stands_in_the_documents_with_its_default() {
+    let document = std::fs::read_to_string("../docs/settings.md").unwrap();
+    let row = |name: &str| {
+        let code = format!("`{name}`");
+        document
+            .lines()
+            .find(|line| line.starts_with("| `") && line.contains(&code))
+            .map(|line| line.split('|').nth(2).unwrap().trim().to_owned())
+    };
+    let mut seen = 0;
+    for service in ["order", "inventory", "payment", "email", "audit"] {
+        let (code, help, _) = run(&[service, "--help"]);
+        assert_eq!(code, 0);
+        for (name, default) in settings(&help) {
+            let told = row(&name).unwrap_or_else(|| panic!("{name} of {service} is missing"));
+            let one_port_each = name == "HTTP_ADDR";
+            assert!(told.contains(&default) || one_port_each, "{name}: {told}, and not {default}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 80, "{seen} settings of five services");
+}

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use chassis::config::{ConfigError, Reader, ServiceConfig, Setting, Source};
+use chassis::config::{ConfigError, Reader, RetentionConfig, ServiceConfig, Setting, Source};
 use secrecy::ExposeSecret as _;
 
 const SEED: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
@@ -62,6 +62,10 @@ fn good_settings_give_a_configuration_with_the_documented_defaults() {
     assert_eq!(config.shutdown_grace, Duration::from_secs(20));
     assert_eq!(config.telemetry.schedule_delay, Duration::from_millis(200));
     assert!(config.telemetry.otlp_endpoint.is_none());
+    let hours = |kept: Duration| kept.as_secs() / 3_600;
+    let kept = &config.retention;
+    assert_eq!((hours(kept.outbox), hours(kept.inbox)), (720, 720));
+    assert_eq!((hours(kept.replay_window), hours(kept.answers)), (336, 24));
     assert_eq!(config.signing_seed().unwrap()[31], 31);
 }
 
@@ -81,6 +85,9 @@ fn every_mistake_is_named_in_one_message() {
         ("AMQP_URL", ""),
         ("SHUTDOWN_GRACE", "20"),
         ("OUTBOX_CAP", "0"),
+        ("OUTBOX_RETENTION", "10m"),
+        ("INBOX_RETENTION", "336h"),
+        ("ANSWER_RETENTION", "1h"),
         ("SIGNING_KEY", "hunter2"),
         ("OTEL_TRACES_SAMPLER", "sometimes"),
         ("OTEL_TRACES_SAMPLER_ARG", "2"),
@@ -91,7 +98,7 @@ fn every_mistake_is_named_in_one_message() {
         ("EVENT_KEYS", "keys"),
     ]);
     let lines = mistakes(&["--htp-addr=x"], &environment);
-    assert_eq!(lines[0], "14 mistakes in the settings:");
+    assert_eq!(lines[0], "17 mistakes in the settings:");
     let all = lines.join("\n");
     for line in [
         "  HTTP_ADDR (--http-addr): \"8081\" is no socket address; expected an address and a port, \
@@ -104,6 +111,13 @@ fn every_mistake_is_named_in_one_message() {
          h, for example 500ms or 20s",
         "  OUTBOX_CAP (--outbox-cap): \"0\" is not a whole number from 1 to 4294967295; \
          expected a whole number from 1 to 4294967295",
+        "  OUTBOX_RETENTION (--outbox-retention): \"10m\" is shorter than 1h; expected a time from 1h \
+         to 87600h, for example 720h",
+        "  INBOX_RETENTION (--inbox-retention): 336h is shorter than what can still arrive: 336h \
+         (DEAD_LETTER_REPLAY_WINDOW) and 1h of retries; a late message would be handled twice; \
+         expected a longer time, or a shorter window",
+        "  ANSWER_RETENTION (--answer-retention): \"1h\" is shorter than 24h; expected a time from 24h \
+         to 87600h, for example 48h",
         "  SIGNING_KEY (--signing-key): is no base64; expected 32 bytes in base64",
         "  LOG_FORMAT (--log-format): \"xml\" is no log format; expected text or json",
         "  --htp-addr: unknown flag; did you mean --http-addr?",
@@ -111,6 +125,21 @@ fn every_mistake_is_named_in_one_message() {
         assert!(lines.iter().any(|known| known == line), "{line:?} is missing from\n{all}");
     }
     assert!(!all.contains("hunter2"), "{all}");
+}
+
+#[test]
+fn notes_of_handled_messages_outlive_everything_that_can_still_arrive() {
+    for (inbox, window) in [("720h", "720h"), ("720h", "719h1"), ("1h", "1h"), ("335h", "336h")] {
+        let changes = with(&[("INBOX_RETENTION", inbox), ("DEAD_LETTER_REPLAY_WINDOW", window)]);
+        mistake(&[], &changes);
+    }
+    for (inbox, window) in [("720h", "719h"), ("2h", "1h"), ("87600h", "87599h")] {
+        let changes = with(&[("INBOX_RETENTION", inbox), ("DEAD_LETTER_REPLAY_WINDOW", window)]);
+        let kept = read(&[], &changes).unwrap().retention;
+        assert!(kept.inbox >= kept.replay_window + RetentionConfig::LATEST_RETRY);
+    }
+    mistake(&[], &with(&[("OUTBOX_RETENTION", "87601h")]));
+    mistake(&[], &with(&[("OUTBOX_RETENTION", "18446744073709551615ms")]));
 }
 
 #[test]
@@ -246,6 +275,10 @@ fn help_lists_every_setting_with_its_names_and_default() {
         "--database-connections, DATABASE_CONNECTIONS",
         "[default: 16]",
         "--outbox-cap, OUTBOX_CAP",
+        "--inbox-retention, INBOX_RETENTION",
+        "[default: 720h]",
+        "--dead-letter-replay-window, DEAD_LETTER_REPLAY_WINDOW",
+        "[default: 336h]",
         "[default: 100000]",
         "[required; from a file: DATABASE_URL_FILE]",
         "[default: parentbased_always_on]",

@@ -40,7 +40,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, ensure};
 use axum::routing::get;
 use axum::{Json, Router};
-use chassis::config::{ConfigError, ServiceConfig};
+use chassis::config::{ConfigError, RetentionConfig, ServiceConfig};
 use chassis::health::Health;
 use chassis::http::Api;
 use chassis::http::openapi::{Describe as _, OpenApi};
@@ -48,11 +48,12 @@ use chassis::metrics::{self, Metrics};
 use chassis::service::HttpService;
 use chassis::supervisor::Supervisor;
 use chassis::telemetry::{self, Telemetry};
+use chrono::TimeDelta;
 use envelope::signature::{KeyDocument, KeyRing, Signed, Signer};
 use envelope::{Clock, Identity};
 use http::StatusCode;
 use messaging::transport::rabbitmq::RabbitMq;
-use messaging::{Handlers, Messaging, Pool};
+use messaging::{Handlers, Messaging, Pool, Retention};
 use schemars::JsonSchema;
 use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
@@ -170,7 +171,7 @@ impl Host {
     /// service's public keys.
     ///
     /// # Errors
-    /// When the address cannot be had.
+    /// When the address cannot be had, and when a message could arrive after its inbox row is gone.
     pub fn serve(self, api: Api) -> Serving {
         Box::pin(self.serve_all(api))
     }
@@ -178,7 +179,8 @@ impl Host {
     async fn serve_all(self, api: Api) -> anyhow::Result<ExitCode> {
         let url = self.config.amqp_url.expose_secret();
         let broker = RabbitMq::new(url, self.name, NAMESPACE);
-        let messaging = Messaging::new(self.pool.clone(), broker, self.keys, self.handlers);
+        let messaging = Messaging::new(self.pool.clone(), broker, self.keys, self.handlers)
+            .keep_for(retention(&self.config.retention)?)?;
 
         let health = Health::new();
         let (database, kit) = (self.pool.clone(), messaging.vitals());
@@ -204,6 +206,16 @@ impl Host {
         self.telemetry.shutdown().await;
         Ok(ExitCode::from(outcome.code()))
     }
+}
+
+fn retention(kept: &RetentionConfig) -> anyhow::Result<Retention> {
+    let RetentionConfig { outbox, inbox, replay_window, answers } = kept;
+    Ok(Retention {
+        outbox: TimeDelta::from_std(*outbox)?,
+        inbox: TimeDelta::from_std(*inbox)?,
+        replay: TimeDelta::from_std(*replay_window)?,
+        answers: TimeDelta::from_std(*answers)?,
+    })
 }
 
 /// A service that signs with another key than the one that the others have would start, and everything
@@ -272,6 +284,8 @@ fn published(keys: KeyDocument) -> Router {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::time::Duration;
+
     use axum::body::Body;
     use axum::http::Request;
     use tower::ServiceExt as _;
@@ -292,6 +306,32 @@ mod tests {
         let KeyDocument { keys } = serde_json::from_slice(&body).unwrap();
         assert_eq!((keys.len(), keys[0].source.as_str()), (1, "urn:shop:test:lamps"));
         assert_eq!(keys[0].types, ["shop.lamps.*"]);
+    }
+
+    #[tokio::test]
+    async fn settings_that_are_accepted_are_never_refused_by_the_kit() {
+        let config = |inbox: Duration, replay_window: Duration| RetentionConfig {
+            outbox: Duration::from_secs(3_600),
+            inbox,
+            replay_window,
+            answers: Duration::from_secs(86_400),
+        };
+        let kit = || {
+            let identity = Identity::new(NAMESPACE, "test", "lamps");
+            let mine = Signer::from_seed("lamps-1", [1; 32]);
+            let keys = ring(&mine, &identity);
+            let pg = messaging::connect_lazily("postgres://nowhere/lamps", "lamps", 1).unwrap();
+            let pool = Pool::new(pg, identity, mine, Clock::system());
+            let broker = RabbitMq::new("amqp://nowhere/lamps", "lamps", NAMESPACE);
+            Messaging::new(pool, broker, keys, Handlers::new())
+        };
+        for hours in [1, 336, 87_599] {
+            let window = Duration::from_secs(hours * 3_600);
+            let least = config(window + RetentionConfig::LATEST_RETRY, window);
+            assert!(kit().keep_for(retention(&least).unwrap()).is_ok(), "{hours}");
+            let less = config(window, window);
+            assert!(kit().keep_for(retention(&less).unwrap()).is_err(), "{hours}");
+        }
     }
 
     #[test]

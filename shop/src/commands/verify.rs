@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use serde::Serialize;
 
 use crate::commands::client::{Addresses, duration};
@@ -28,6 +29,10 @@ pub struct Args {
     /// How long to wait until nothing is under way
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     settle: Duration,
+    /// What is younger is missed if it is gone: less than the shortest OUTBOX_RETENTION and
+    /// INBOX_RETENTION of the services
+    #[arg(long, value_name = "TIME", default_value = "696h", value_parser = duration)]
+    remembered: Duration,
     #[command(flatten)]
     addresses: Addresses,
 }
@@ -47,7 +52,8 @@ struct Report {
 /// # Errors
 /// When a database does not answer.
 pub async fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
-    let world = world(&args.addresses)?;
+    let mut world = world(&args.addresses)?;
+    world.remembered = TimeDelta::from_std(args.remembered)?;
     world.databases.ping().await?;
     let waiting = out.spinner("waiting until nothing is under way");
     let busy = settle(&world, args.settle).await?;

@@ -20,8 +20,8 @@ const NAMESPACE: &str = "shop";
 /// Enough for the two sides of a comparison and a question beside it.
 const CONNECTIONS: u32 = 3;
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-/// Outbox and inbox forget after 30 days, each in its own time; what is younger than this both
-/// still have.
+/// Outbox and inbox forget after 30 days unless their services are told otherwise, each in its own
+/// time; what is younger than this both still have.
 const REMEMBERED: TimeDelta = TimeDelta::days(29);
 
 /// A service.
@@ -168,6 +168,8 @@ pub struct World {
     pub gateway: Gateway,
     /// The time.
     pub clock: Clock,
+    /// Outbox and inbox rows younger than this are still there.
+    pub remembered: TimeDelta,
 }
 
 impl World {
@@ -180,12 +182,14 @@ impl World {
             broker,
             gateway,
             clock: Clock::system(),
+            remembered: REMEMBERED,
         }
     }
 
     /// Outbox and inbox rows from then on are still there.
     pub(crate) fn remembered_since(&self) -> DateTime<Utc> {
-        self.clock.now() - REMEMBERED
+        let since = self.clock.now().checked_sub_signed(self.remembered);
+        since.unwrap_or(DateTime::UNIX_EPOCH)
     }
 
     /// Ids of events from then on are not smaller than this one.

@@ -7,6 +7,7 @@
 
 mod error;
 mod keys;
+mod retention;
 mod service;
 mod source;
 mod suggest;
@@ -18,6 +19,7 @@ use std::collections::HashSet;
 use secrecy::SecretString;
 
 pub use error::{ConfigError, Mistake};
+pub use retention::RetentionConfig;
 pub use service::ServiceConfig;
 pub use source::Source;
 pub use value::{FromSetting, HttpUrl};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::error::quoted;
-use super::{Reader, Setting, keys, url};
+use super::{Reader, RetentionConfig, Setting, keys, url};
 use crate::telemetry::TelemetryConfig;
 
 const HTTP_ADDR: Setting = Setting::new("HTTP_ADDR", "address to serve HTTP on");
@@ -59,6 +59,8 @@ pub struct ServiceConfig {
     pub shutdown_grace: Duration,
     /// Events that may wait in the outbox before requests are refused (`OUTBOX_CAP`, default 100,000).
     pub outbox_cap: NonZeroU32,
+    /// What is kept for a while only, and for how long.
+    pub retention: RetentionConfig,
     /// Base64 of the 32-byte Ed25519 seed (`SIGNING_KEY`), length checked.
     pub signing_key: SecretString,
     /// Key id that is published with the signatures (`SIGNING_KEY_ID`), one of `event_keys`.
@@ -84,6 +86,7 @@ impl ServiceConfig {
         let telemetry = TelemetryConfig::read(read, &environment);
         let shutdown_grace = read.with_default(&SHUTDOWN_GRACE, Duration::from_secs(20));
         let outbox_cap = read.with_default(&OUTBOX_CAP, USUAL_CAP);
+        let retention = RetentionConfig::read(read);
         let signing_key = read.secret_checked(&SIGNING_KEY, |key| keys::key_bytes(key).map(|_| ()));
         let signing_key_id = read.required(&SIGNING_KEY_ID);
         let event_keys: Option<String> = read.required(&EVENT_KEYS);
@@ -97,6 +100,7 @@ impl ServiceConfig {
             environment,
             shutdown_grace,
             outbox_cap,
+            retention,
             signing_key: signing_key?,
             signing_key_id: signing_key_id?,
             event_keys: event_keys?,
