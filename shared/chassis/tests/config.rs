@@ -278,6 +278,7 @@ fn help_lists_every_setting_with_its_names_and_default() {
         "--inbox-retention, INBOX_RETENTION",
         "[default: 720h]",
         "--dead-letter-replay-window, DEAD_LETTER_REPLAY_WINDOW",
+        "--dead-letter-retention, DEAD_LETTER_RETENTION",
         "[default: 336h]",
         "[default: 100000]",
         "[required; from a file: DATABASE_URL_FILE]",

@@ -209,11 +209,12 @@ impl Host {
 }
 
 fn retention(kept: &RetentionConfig) -> anyhow::Result<Retention> {
-    let RetentionConfig { outbox, inbox, replay_window, answers } = kept;
+    let RetentionConfig { outbox, inbox, replay_window, decided, answers } = kept;
     Ok(Retention {
         outbox: TimeDelta::from_std(*outbox)?,
         inbox: TimeDelta::from_std(*inbox)?,
         replay: TimeDelta::from_std(*replay_window)?,
+        decided: TimeDelta::from_std(*decided)?,
         answers: TimeDelta::from_std(*answers)?,
     })
 }
@@ -314,6 +315,7 @@ mod tests {
             outbox: Duration::from_secs(3_600),
             inbox,
             replay_window,
+            decided: inbox,
             answers: Duration::from_secs(86_400),
         };
         let kit = || {

@@ -12,6 +12,10 @@ const INBOX_RETENTION: Setting = Setting::new(
 );
 const REPLAY_WINDOW: Setting =
     Setting::new("DEAD_LETTER_REPLAY_WINDOW", "how long parked messages may be replayed");
+const DEAD_LETTER_RETENTION: Setting = Setting::new(
+    "DEAD_LETTER_RETENTION",
+    "how long replayed and discarded messages are kept; parked ones stay",
+);
 const ANSWER_RETENTION: Setting = Setting::new(
     "ANSWER_RETENTION",
     "how long an Idempotency-Key gets the answer that it got first",
@@ -30,6 +34,8 @@ pub struct RetentionConfig {
     pub inbox: Duration,
     /// Time in which parked messages may be replayed (`DEAD_LETTER_REPLAY_WINDOW`, default 14 days).
     pub replay_window: Duration,
+    /// Parked messages that were replayed or discarded (`DEAD_LETTER_RETENTION`, default 30 days).
+    pub decided: Duration,
     /// Answers to requests with a key (`ANSWER_RETENTION`, at least and by default 24 hours).
     pub answers: Duration,
 }
@@ -43,6 +49,7 @@ impl RetentionConfig {
         let Kept(outbox) = read.with_default(&OUTBOX_RETENTION, Kept(DAY * 30));
         let Kept(inbox) = read.with_default(&INBOX_RETENTION, Kept(DAY * 30));
         let Kept(replay_window) = read.with_default(&REPLAY_WINDOW, Kept(DAY * 14));
+        let Kept(decided) = read.with_default(&DEAD_LETTER_RETENTION, Kept(DAY * 30));
         let KeptADay(answers) = read.with_default(&ANSWER_RETENTION, KeptADay(DAY));
         let needed = replay_window + Self::LATEST_RETRY;
         if inbox < needed {
@@ -55,7 +62,7 @@ impl RetentionConfig {
             );
             read.mistake(&INBOX_RETENTION, wrong, "a longer time, or a shorter window");
         }
-        Self { outbox, inbox, replay_window, answers }
+        Self { outbox, inbox, replay_window, decided, answers }
     }
 }
 
