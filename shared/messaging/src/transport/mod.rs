@@ -1,7 +1,11 @@
 //! All that the kit asks of a broker. The relay, the consumer and the parker know nothing else of
-//! one; RabbitMQ is the first to answer.
+//! one; RabbitMQ is the first to answer, a broker in memory the second.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod memory;
 pub mod rabbitmq;
+pub(crate) mod wire;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

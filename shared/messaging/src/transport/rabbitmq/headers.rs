@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, SecondsFormat, Utc};
 use envelope::CONTENT_TYPE;
-use envelope::signature::{SUITE, signature_to_text};
 use lapin::BasicProperties;
 use lapin::message::Delivery as AmqpDelivery;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 
+use super::super::wire::{self, Names, is_of_the_journey};
 use super::super::{Delivery, Failure, Outgoing, Parked};
 
 const PERSISTENT: u8 = 2;
@@ -19,16 +18,6 @@ const MARK: &str = "copy";
 /// Properties go in one frame, and the smallest that a broker of today agrees to has 8 KiB: what a
 /// copy keeps, a reason and all other properties at their longest fit into it together.
 const KEPT_BYTES: usize = 4_096;
-const REASON_BYTES: usize = 1_000;
-
-/// The names of our headers, which carry the system's own: `x-shop-sig`.
-pub(crate) struct Names<'a>(pub(crate) &'a str);
-
-impl Names<'_> {
-    pub(crate) fn header(&self, what: &str) -> String {
-        format!("x-{}-{what}", self.0)
-    }
-}
 
 fn text(value: &str) -> AMQPValue {
     AMQPValue::LongString(LongString::from(value.to_owned()))
@@ -36,23 +25,9 @@ fn text(value: &str) -> AMQPValue {
 
 /// Properties of an event's first and every later publish.
 pub(crate) fn of_event(message: &Outgoing<'_>) -> BasicProperties {
-    let names = Names(message.namespace);
     let mut headers = FieldTable::default();
-    let mut put = |name: String, value: &str| {
-        headers.insert(ShortString::from(name), text(value));
-    };
-    if let Ok(signature) = <&[u8; 64]>::try_from(message.signature) {
-        put(names.header("sig"), &signature_to_text(signature));
-    }
-    put(names.header("kid"), message.key_id);
-    put(names.header("sigver"), SUITE);
-    let published_at = message.published_at.to_rfc3339_opts(SecondsFormat::Micros, true);
-    put(names.header("published"), &published_at);
-    if let Some(traceparent) = message.traceparent {
-        put("traceparent".into(), traceparent);
-    }
-    if let Some(tracestate) = message.tracestate {
-        put("tracestate".into(), tracestate);
+    for (name, value) in wire::of_event(message) {
+        headers.insert(name.into(), text(&value));
     }
     BasicProperties::default()
         .with_content_type(CONTENT_TYPE.into())
@@ -82,17 +57,13 @@ pub(crate) fn of_copy(
     let came = original.headers().iter().flat_map(|table| table.inner());
     let came = came.map(|(name, value)| (name.clone(), value.clone()));
     let mut headers = kept(came, &names);
+    for (name, value) in wire::of_failure(&names, queue, failure) {
+        headers.insert(name.into(), text(&value));
+    }
     let mut put = |what: &str, value: AMQPValue| {
         headers.insert(ShortString::from(names.header(what)), value);
     };
     put("attempt", AMQPValue::LongUInt(failure.attempts));
-    put(
-        "first-failed",
-        text(&failure.first_failed_at.to_rfc3339_opts(SecondsFormat::Micros, true)),
-    );
-    put("code", text(failure.code.as_str()));
-    put("reason", text(shortened(&failure.reason)));
-    put("origin-queue", text(queue));
     put(MARK, text(&mark.to_string()));
     let mut copy = BasicProperties::default().with_delivery_mode(PERSISTENT).with_headers(headers);
     macro_rules! keep {
@@ -110,12 +81,9 @@ pub(crate) fn of_copy(
 /// its failures have told of it stays behind. `mark` as of [`of_copy`].
 pub(crate) fn of_parked(parked: &Parked<'_>, mark: usize) -> BasicProperties {
     let names = Names(parked.namespace);
-    let failures = ["attempt", "first-failed", "code", "reason", "origin-queue", "replay", MARK];
-    let failures = failures.map(|what| names.header(what));
-    let came = parked.headers.iter().filter(|(name, _)| !failures.contains(name));
-    let came = came.filter_map(|(name, value)| Some((short(name)?, text(value))));
+    let came = wire::of_parked(parked).into_iter();
+    let came = came.filter_map(|(name, value)| Some((short(&name)?, text(&value))));
     let mut headers = kept(came, &names);
-    headers.insert(names.header("replay").into(), text(&parked.replay.to_string()));
     headers.insert(names.header(MARK).into(), text(&mark.to_string()));
     let mut back = BasicProperties::default().with_delivery_mode(PERSISTENT).with_headers(headers);
     let was = parked.properties;
@@ -163,13 +131,6 @@ fn kept(came: impl Iterator<Item = (ShortString, AMQPValue)>, names: &Names<'_>)
     headers
 }
 
-/// Headers that the broker writes, and those that tell it where else to route.
-fn is_of_the_journey(name: &str) -> bool {
-    matches!(name, "CC" | "BCC" | "x-death" | "x-delivery-count" | "x-acquired-count")
-        || name.starts_with("x-first-death-")
-        || name.starts_with("x-last-death-")
-}
-
 /// Bytes of a value on the wire, or a few more.
 fn size(value: &AMQPValue) -> usize {
     1 + match value {
@@ -185,11 +146,6 @@ fn size(value: &AMQPValue) -> usize {
     }
 }
 
-/// Frames are finite: an error text that carries a page of SQL must not break the parking.
-fn shortened(reason: &str) -> &str {
-    &reason[..reason.floor_char_boundary(REASON_BYTES)]
-}
-
 /// What was delivered, in our terms. Headers that have no text form are left out.
 pub(crate) fn delivery(from: &AmqpDelivery, namespace: &str) -> Delivery {
     let properties = &from.properties;
@@ -200,7 +156,7 @@ pub(crate) fn delivery(from: &AmqpDelivery, namespace: &str) -> Delivery {
         .flat_map(|h| h.inner())
         .filter_map(|(name, value)| Some((name.to_string(), as_text(value)?)))
         .collect();
-    let names = Names(namespace);
+    let (attempts, first_failed_at) = wire::failed_before(&headers, namespace);
     Delivery {
         tag: from.delivery_tag,
         body: from.data.clone(),
@@ -211,11 +167,8 @@ pub(crate) fn delivery(from: &AmqpDelivery, namespace: &str) -> Delivery {
         app_id: text(properties.app_id()),
         timestamp: *properties.timestamp(),
         user_id: text(properties.user_id()),
-        attempts: headers.get(&names.header("attempt")).and_then(|a| a.parse().ok()).unwrap_or(0),
-        first_failed_at: headers
-            .get(&names.header("first-failed"))
-            .and_then(|at| DateTime::parse_from_rfc3339(at).ok())
-            .map(|at| at.with_timezone(&Utc)),
+        attempts,
+        first_failed_at,
         redelivered: from.redelivered,
         headers,
     }
@@ -241,6 +194,8 @@ fn as_text(value: &AMQPValue) -> Option<String> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use chrono::DateTime;
+
     use super::super::super::Properties;
     use super::*;
     use crate::reason::Code;

@@ -1,6 +1,5 @@
 //! Publishing with confirms.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,7 @@ use futures_util::future::join_all;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Channel, Confirmation, PublisherConfirm};
 
-use super::super::{Blocked, Fate, Outgoing, Parked, Publisher, TransportError};
+use super::super::{Blocked, Fate, Outgoing, Parked, Publisher, TransportError, wire};
 use super::connection::{Owned, answered, close};
 use super::{exchange, headers};
 use crate::crash::{self, Point};
@@ -72,9 +71,10 @@ impl RabbitPublisher {
         };
         match settled {
             #[cfg(feature = "crash-points")]
-            Ok(confirmations) if crash::has(crash::Bug::ConfirmByPosition) => {
-                confirmations.into_iter().map(by_position).collect()
-            }
+            Ok(confirmations) if crash::has(crash::Bug::ConfirmByPosition) => confirmations
+                .into_iter()
+                .map(|one| wire::by_position(!one.is_ack(), one.take_message().is_some()))
+                .collect(),
             Ok(confirmations) => {
                 let marks: Vec<_> = batch.iter().map(|message| mark(&message.properties)).collect();
                 let mut returned = Vec::new();
@@ -85,7 +85,7 @@ impl RabbitPublisher {
                     returned.extend(message.map(|message| mark(&message.delivery.properties)));
                 }
                 self.refused = refused.contains(&true);
-                fates(&marks, &refused, &returned)
+                wire::fates(&marks, &refused, &returned)
             }
             // Some answers are missing, so no absence of a return can be trusted either.
             Err(trouble) => {
@@ -140,35 +140,6 @@ async fn confirming(connection: &Owned) -> Result<Channel, TransportError> {
     let channel = answered(connection.create_channel()).await?;
     answered(channel.confirm_select(ConfirmSelectOptions::default())).await?;
     Ok(channel)
-}
-
-/// What the library hangs on a message's own confirm.
-#[cfg(feature = "crash-points")]
-fn by_position(confirmation: Confirmation) -> Fate {
-    match (confirmation.is_ack(), confirmation.take_message()) {
-        (_, Some(_)) => Fate::Unroutable,
-        (false, None) => Fate::Refused,
-        (true, None) => Fate::Confirmed,
-    }
-}
-
-/// The fate of each message, by its mark, by whether its confirm said no, and by the marks of what
-/// was returned.
-fn fates(marks: &[Option<String>], refused: &[bool], returned: &[Option<String>]) -> Vec<Fate> {
-    let ours: HashSet<&String> = marks.iter().flatten().collect();
-    let known: HashSet<&String> = returned.iter().flatten().filter(|m| ours.contains(m)).collect();
-    // A return that is nobody's may be anybody's: better told twice than lost.
-    let stray = returned.iter().any(|mark| !mark.as_ref().is_some_and(|m| known.contains(m)));
-    marks
-        .iter()
-        .zip(refused)
-        .map(|(mark, refused)| match mark {
-            Some(mark) if known.contains(mark) => Fate::Unroutable,
-            _ if *refused => Fate::Refused,
-            _ if stray => Fate::Unroutable,
-            _ => Fate::Confirmed,
-        })
-        .collect()
 }
 
 #[async_trait]
@@ -237,31 +208,5 @@ impl RabbitPublisher {
 
     pub(crate) fn why(&self) -> String {
         self.trouble.clone()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn marks<const N: usize>(all: [&str; N]) -> [Option<String>; N] {
-        all.map(|mark| (!mark.is_empty()).then(|| mark.to_owned()))
-    }
-
-    #[test]
-    fn what_was_returned_is_found_by_its_mark_and_not_by_its_place() {
-        let expected = [Fate::Confirmed, Fate::Unroutable, Fate::Refused];
-        assert_eq!(fates(&marks(["a", "b", "c"]), &[false, false, true], &marks(["b"])), expected);
-    }
-
-    #[test]
-    fn a_return_that_is_nobodys_leaves_none_confirmed() {
-        let refused = [false, false, true];
-        for stray in ["", "x"] {
-            let all = fates(&marks(["a", "", "c"]), &refused, &marks([stray]));
-            assert_eq!(all, [Fate::Unroutable, Fate::Unroutable, Fate::Refused], "{stray}");
-        }
-        let none = fates(&marks(["a", "", "c"]), &refused, &[]);
-        assert_eq!(none, [Fate::Confirmed, Fate::Confirmed, Fate::Refused]);
     }
 }
