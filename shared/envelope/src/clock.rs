@@ -1,7 +1,8 @@
 //! The one home of the wall clock and of randomness.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, SubsecRound, Utc};
 use uuid::Uuid;
@@ -14,6 +15,12 @@ pub trait TimeSource: Send + Sync + 'static {
     fn new_id(&self) -> Uuid;
     /// A uniform draw from `[0, 1)`.
     fn unit(&self) -> f64;
+    /// The time that has passed since some fixed moment of this process; it never goes back, also when
+    /// the clock is set. The machine's own unless a source says otherwise.
+    fn running(&self) -> Duration {
+        static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
+        BEGUN.elapsed()
+    }
 }
 
 /// A cheap handle on a [`TimeSource`].
@@ -44,6 +51,12 @@ impl Clock {
     /// A uniform draw from `[0, 1)`, for jitter.
     pub fn unit(&self) -> f64 {
         self.0.unit()
+    }
+
+    /// The time that has passed since some fixed moment of this process, for spans of time within it: it
+    /// never goes back, also when the clock is set.
+    pub fn running(&self) -> Duration {
+        self.0.running()
     }
 }
 
@@ -92,6 +105,13 @@ mod tests {
         let clock = Clock::system();
         let ids: Vec<Uuid> = (0..1_000).map(|_| clock.new_id()).collect();
         assert!(ids.is_sorted());
+    }
+
+    #[test]
+    fn what_has_passed_never_goes_back() {
+        let clock = Clock::system();
+        let times: Vec<Duration> = (0..1_000).map(|_| clock.running()).collect();
+        assert!(times.is_sorted() && times[0] < times[999], "{:?}", times[999]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Which partitions this process publishes. One owner at a time, over all replicas. The database's clock
 //! says how long: those of the replicas may differ by hours.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::partition::{Partitions, share_of};
 use crate::pool::{Instance, Pool};
@@ -20,7 +20,8 @@ const SHORT: Duration = Duration::from_millis(500);
 pub(crate) struct Leases {
     pool: Pool,
     owned: Partitions,
-    renewed: Option<Instant>,
+    /// By the time that no setting of the clock changes.
+    renewed: Option<Duration>,
     /// Whether others still hold some of our share.
     short: bool,
 }
@@ -48,7 +49,7 @@ impl Leases {
     /// Whether what was handed out still holds. A process that was stopped for longer than the term
     /// must not publish what it claimed before.
     pub(crate) fn hold(&self) -> bool {
-        !self.pool.is_absent() && self.renewed.is_some_and(|at| at.elapsed() < TERM)
+        !self.pool.is_absent() && self.age().is_some_and(|age| age < TERM)
     }
 
     /// The partitions that may be published now. Asks the database when the leases are
@@ -59,9 +60,9 @@ impl Leases {
             self.pool.set_owned(self.owned);
             return Ok(self.owned);
         }
-        let age = self.renewed.map(|at| at.elapsed());
+        let age = self.age();
         if self.pool.take_leases_changed() || age.is_none_or(|age| age >= self.due_in()) {
-            let begun = Instant::now();
+            let begun = self.pool.clock().running();
             let renewed = self.renew().await;
             self.owned = *renewed.as_ref().unwrap_or(&Partitions::default());
             self.renewed = renewed.is_ok().then_some(begun);
@@ -69,6 +70,10 @@ impl Leases {
             renewed?;
         }
         Ok(self.owned)
+    }
+
+    fn age(&self) -> Option<Duration> {
+        Some(self.pool.clock().running().saturating_sub(self.renewed?))
     }
 
     async fn renew(&mut self) -> Result<Partitions, sqlx::Error> {

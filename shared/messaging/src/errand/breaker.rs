@@ -1,6 +1,6 @@
 //! Leaves an outside world alone that does not answer.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use envelope::Clock;
 
@@ -16,7 +16,8 @@ pub(super) struct Breaker {
     task: &'static str,
     failures: u32,
     backoff: Backoff,
-    opens_until: Option<Instant>,
+    /// By the clock's running time.
+    opens_until: Option<Duration>,
 }
 
 impl Breaker {
@@ -26,17 +27,17 @@ impl Breaker {
     }
 
     /// How many of `free` calls may be begun while `in_flight` others are under way.
-    pub(super) fn room(&self, free: usize, in_flight: usize) -> usize {
+    pub(super) fn room(&self, free: usize, in_flight: usize, clock: &Clock) -> usize {
         match self.opens_until {
             None => free,
-            Some(until) if Instant::now() >= until && in_flight == 0 => free.min(1),
+            Some(until) if clock.running() >= until && in_flight == 0 => free.min(1),
             Some(_) => 0,
         }
     }
 
     /// How long it stays open.
-    pub(super) fn open_for(&self) -> Option<Duration> {
-        let left = self.opens_until?.saturating_duration_since(Instant::now());
+    pub(super) fn open_for(&self, clock: &Clock) -> Option<Duration> {
+        let left = self.opens_until?.saturating_sub(clock.running());
         (!left.is_zero()).then_some(left)
     }
 
@@ -52,12 +53,12 @@ impl Breaker {
     /// A call was not.
     pub(super) fn failed(&mut self, clock: &Clock) {
         self.failures = self.failures.saturating_add(1);
-        if self.failures >= PATIENCE && self.open_for().is_none() {
+        if self.failures >= PATIENCE && self.open_for(clock).is_none() {
             if self.opens_until.is_none() {
                 let (task, failures) = (self.task, self.failures);
                 tracing::warn!(task, failures, "the other side is left alone for a while");
             }
-            self.opens_until = Some(Instant::now() + self.backoff.next(clock));
+            self.opens_until = Some(clock.running() + self.backoff.next(clock));
         }
     }
 }
@@ -71,18 +72,18 @@ mod tests {
         let (clock, mut breaker) = (Clock::system(), Breaker::new("test"));
         for _ in 1..PATIENCE {
             breaker.failed(&clock);
-            assert_eq!(breaker.room(16, 0), 16);
+            assert_eq!(breaker.room(16, 0, &clock), 16);
         }
         breaker.failed(&clock);
-        assert_eq!(breaker.room(16, 0), 0);
-        assert!(breaker.open_for().is_some_and(|left| left <= Duration::from_millis(200)));
+        assert_eq!(breaker.room(16, 0, &clock), 0);
+        assert!(breaker.open_for(&clock).is_some_and(|left| left <= Duration::from_millis(200)));
 
-        breaker.opens_until = Some(Instant::now());
-        assert_eq!((breaker.room(16, 0), breaker.room(15, 1)), (1, 0));
+        breaker.opens_until = Some(clock.running());
+        assert_eq!((breaker.room(16, 0, &clock), breaker.room(15, 1, &clock)), (1, 0));
         breaker.failed(&clock);
-        assert_eq!(breaker.room(16, 0), 0);
+        assert_eq!(breaker.room(16, 0, &clock), 0);
         breaker.succeeded();
-        assert_eq!(breaker.room(16, 0), 16);
+        assert_eq!(breaker.room(16, 0, &clock), 16);
     }
 
     #[test]
@@ -93,6 +94,6 @@ mod tests {
             breaker.failed(&clock);
             breaker.succeeded();
         }
-        assert_eq!(breaker.room(16, 0), 16);
+        assert_eq!(breaker.room(16, 0, &clock), 16);
     }
 }

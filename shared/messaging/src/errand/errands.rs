@@ -1,9 +1,10 @@
 //! The task that runs errands.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use envelope::Clock;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -29,8 +30,10 @@ pub struct Errands<E: Errand> {
     pub(super) in_flight: JoinSet<Ended>,
     breaker: Breaker,
     database_away: Backoff,
-    /// When to look for what is due while calls are under way.
-    look_at: Instant,
+    /// When to look for what is due while calls are under way, by the clock's running time.
+    look_at: Duration,
+    /// Whether calls are made one after the other, each within a step.
+    in_turn: bool,
     stop: CancellationToken,
 }
 
@@ -40,8 +43,19 @@ impl<E: Errand> Errands<E> {
         let settings = errand.settings();
         let (errand, in_flight) = (Arc::new(errand), JoinSet::new());
         let (breaker, database_away) = (Breaker::new(settings.name), database_away());
-        let (look_at, stop) = (Instant::now(), CancellationToken::new());
-        Self { errand, settings, in_flight, breaker, database_away, look_at, stop }
+        let (look_at, stop) = (Duration::ZERO, CancellationToken::new());
+        let in_turn = false;
+        Self { errand, settings, in_flight, breaker, database_away, look_at, in_turn, stop }
+    }
+
+    /// Makes calls one after the other, each within a step: for whoever makes all steps himself.
+    #[must_use]
+    pub fn in_turn(self) -> Self {
+        Self { in_turn: true, ..self }
+    }
+
+    fn clock(&self) -> &Clock {
+        self.errand.pool().clock()
     }
 
     /// Runs until `stop`, woken by [`Errand::wanted`], and drains.
@@ -55,7 +69,7 @@ impl<E: Errand> Errands<E> {
     /// Begins what is due, as far as there is room. Returns how long to wait before the next look,
     /// unless something happens.
     async fn begin(&mut self) -> Duration {
-        if let Some(left) = self.breaker.open_for() {
+        if let Some(left) = self.breaker.open_for(self.clock()) {
             return left;
         }
         let (in_flight, poll) = (self.in_flight.len(), self.settings.poll);
@@ -64,23 +78,30 @@ impl<E: Errand> Errands<E> {
             return poll;
         }
         let free = self.settings.most_in_flight.saturating_sub(in_flight);
-        let room = self.breaker.room(free, in_flight);
+        let room = self.breaker.room(free, in_flight, self.clock());
         if room == 0 {
             return poll;
         }
-        let left = self.look_at.saturating_duration_since(Instant::now());
+        let left = self.look_at.saturating_sub(self.clock().running());
         if in_flight > 0 && !left.is_zero() {
             return left;
         }
         let pause = match self.errand.take(room).await {
             Ok(taken) => {
                 self.database_away.reset();
-                let full = taken.leased.len() == room;
+                // What was called in turn has changed what is due.
+                let full = taken.leased.len() == room || self.in_turn && !taken.leased.is_empty();
                 if !taken.leased.is_empty() {
                     crash::point(Point::C16);
                 }
                 for leased in taken.leased {
-                    self.in_flight.spawn(attempt(self.errand.clone(), self.settings, leased));
+                    let attempt = attempt(self.errand.clone(), self.settings, leased);
+                    if self.in_turn {
+                        let ended = attempt.await;
+                        self.note(Ok(ended));
+                    } else {
+                        self.in_flight.spawn(attempt);
+                    }
                 }
                 let now = self.errand.pool().clock().now();
                 let next = taken.next_due.map_or(poll, |due| until(due, now));
@@ -91,7 +112,7 @@ impl<E: Errand> Errands<E> {
                 self.database_away.next(self.errand.pool().clock())
             }
         };
-        self.look_at = Instant::now() + pause;
+        self.look_at = self.clock().running() + pause;
         pause
     }
 
@@ -107,7 +128,7 @@ impl<E: Errand> Errands<E> {
             self.breaker.failed(self.errand.pool().clock());
         }
         if let Some(pause) = ended.again_in {
-            self.look_at = self.look_at.min(Instant::now() + pause);
+            self.look_at = self.look_at.min(self.clock().running() + pause);
         }
     }
 }
@@ -120,7 +141,7 @@ impl<E: Errand> Step for Errands<E> {
         }
         tokio::select! {
             Some(ended) = self.in_flight.join_next() => self.note(ended),
-            () = self.errand.wanted().wait() => self.look_at = Instant::now(),
+            () = self.errand.wanted().wait() => self.look_at = Duration::ZERO,
             () = self.stop.cancelled() => {}
             () = tokio::time::sleep(pause) => {}
         }
@@ -158,7 +179,7 @@ async fn store<E: Errand>(
     attempt: &E::Attempt,
     called: &Called<E::Answer>,
 ) -> Option<Duration> {
-    let begun = Instant::now();
+    let begun = errand.pool().clock().running();
     let mut away = database_away();
     loop {
         match commit(errand, attempt, called).await {
@@ -168,7 +189,7 @@ async fn store<E: Errand>(
                 tracing::warn!(task, id, %error, "outcome not stored");
             }
         }
-        if begun.elapsed() >= settings.store_for {
+        if errand.pool().clock().running().saturating_sub(begun) >= settings.store_for {
             return None;
         }
         tokio::time::sleep(away.next(errand.pool().clock())).await;
