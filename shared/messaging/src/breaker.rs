@@ -4,7 +4,7 @@
 //! When that has come to nothing for some seconds, deliveries stop and the others go back, so that
 //! replicas that are better off can have them. The one that stays is the probe.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use envelope::Clock;
 use metrics::gauge;
@@ -19,8 +19,8 @@ const LONGEST: Duration = Duration::from_secs(2);
 
 /// Whether a consumer takes messages.
 pub(crate) struct Breaker {
-    /// When the first of the failures in a row was.
-    since: Option<Instant>,
+    /// When the first of the failures in a row was, by the clock's running time.
+    since: Option<Duration>,
     open: bool,
     backoff: Backoff,
 }
@@ -43,8 +43,9 @@ impl Breaker {
 
     /// A try came to nothing; returns the pause before the next one.
     pub(crate) fn failed(&mut self, clock: &Clock) -> Duration {
-        let since = *self.since.get_or_insert_with(Instant::now);
-        if !self.open && since.elapsed() >= PATIENCE {
+        let now = clock.running();
+        let since = *self.since.get_or_insert(now);
+        if !self.open && now.saturating_sub(since) >= PATIENCE {
             self.open = true;
             show(1.0);
         }
@@ -72,16 +73,56 @@ pub(crate) fn name_metric() {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use chrono::{DateTime, Utc};
+    use envelope::TimeSource;
+    use uuid::Uuid;
+
     use super::*;
+
+    /// The system's clock, of which so many seconds have passed.
+    #[derive(Clone, Default)]
+    struct Passed(Arc<AtomicU64>);
+
+    impl Passed {
+        fn clock(&self) -> Clock {
+            Clock::from_source(self.clone())
+        }
+
+        fn patience_is_over(&self) {
+            self.0.fetch_add(PATIENCE.as_secs(), Ordering::SeqCst);
+        }
+    }
+
+    impl TimeSource for Passed {
+        fn now(&self) -> DateTime<Utc> {
+            Clock::system().now()
+        }
+
+        fn new_id(&self) -> Uuid {
+            Clock::system().new_id()
+        }
+
+        fn unit(&self) -> f64 {
+            Clock::system().unit()
+        }
+
+        fn running(&self) -> Duration {
+            Duration::from_secs(self.0.load(Ordering::SeqCst))
+        }
+    }
 
     #[test]
     fn it_opens_after_some_seconds_tries_ever_more_seldom_and_closes_at_once() {
-        let (clock, mut breaker) = (Clock::system(), Breaker::new());
+        let (time, mut breaker) = (Passed::default(), Breaker::new());
+        let clock = time.clock();
         assert!(!breaker.in_doubt());
         assert!(breaker.failed(&clock) <= Duration::from_millis(50));
         breaker.failed(&clock);
         assert!(breaker.in_doubt() && !breaker.is_open(), "it may be a blip");
-        breaker.since = Instant::now().checked_sub(PATIENCE);
+        time.patience_is_over();
         breaker.failed(&clock);
         assert!(breaker.in_doubt() && breaker.is_open());
         for _ in 0..4 {
@@ -98,9 +139,10 @@ mod tests {
 
     #[test]
     fn failures_with_a_success_between_them_open_nothing() {
-        let (clock, mut breaker) = (Clock::system(), Breaker::new());
+        let (time, mut breaker) = (Passed::default(), Breaker::new());
+        let clock = time.clock();
         breaker.failed(&clock);
-        breaker.since = Instant::now().checked_sub(PATIENCE);
+        time.patience_is_over();
         breaker.reset();
         breaker.failed(&clock);
         assert!(!breaker.is_open());
