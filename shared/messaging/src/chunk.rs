@@ -161,7 +161,10 @@ impl Desk<'_> {
         let work = AssertUnwindSafe(work).catch_unwind();
         match tokio::time::timeout(self.deadline, work).await {
             Ok(Ok(handled)) => handled.map_err(Trouble::from),
-            Ok(Err(panic)) => Err(Trouble::Transient(Code::Panicked, panic_text(&*panic))),
+            Ok(Err(panic)) => {
+                let panic = crash::or_die(panic);
+                Err(Trouble::Transient(Code::Panicked, panic_text(&*panic)))
+            }
             Err(_) => {
                 let why = format!("handler was not done within {:?}", self.deadline);
                 Err(Trouble::Overdue(why))

@@ -134,6 +134,18 @@ impl Bug {
 #[cfg(not(feature = "crash-points"))]
 pub(crate) fn point(_: Point) {}
 
+/// What a caught panic is to the code that caught it: its own concern, unless it is a process that dies,
+/// which goes on dying.
+#[cfg(not(feature = "simulation"))]
+pub(crate) fn or_die(panic: Panic) -> Panic {
+    panic
+}
+
+type Panic = Box<dyn std::any::Any + Send>;
+
+#[cfg(feature = "simulation")]
+pub(crate) use planned::{Cut, Plan, or_die, within};
+
 #[cfg(feature = "crash-points")]
 pub use armed::arm;
 #[cfg(feature = "crash-points")]
@@ -178,6 +190,8 @@ mod armed {
 
     /// Ends the process if it is to die here, now. Nothing is handed back and nothing is flushed.
     pub(crate) fn point(here: Point) {
+        #[cfg(feature = "simulation")]
+        super::planned::pass(here);
         let Some((there, left)) = DEATH.get().filter(|(there, _)| *there == here) else { return };
         if left.fetch_sub(1, Ordering::AcqRel) == 1 {
             eprintln!("crash point {}", there.name());
@@ -187,6 +201,10 @@ mod armed {
 
     /// Whether the process has this bug.
     pub(crate) fn has(bug: Bug) -> bool {
+        #[cfg(feature = "simulation")]
+        if super::planned::has(bug) {
+            return true;
+        }
         BUG.get() == Some(&bug)
     }
 
@@ -195,9 +213,12 @@ mod armed {
         if !has(Bug::CursorPolling) {
             return rows;
         }
-        let seen = CURSOR.load(Ordering::Acquire);
-        let last = rows.iter().map(|row| row.seq).max().unwrap_or(seen);
-        CURSOR.store(seen.max(last), Ordering::Release);
+        let last = rows.iter().map(|row| row.seq).max().unwrap_or(0);
+        #[cfg(feature = "simulation")]
+        let seen = super::planned::move_cursor(last);
+        #[cfg(not(feature = "simulation"))]
+        let seen = None;
+        let seen = seen.unwrap_or_else(|| CURSOR.fetch_max(last, Ordering::AcqRel));
         rows.into_iter().filter(|row| row.seq > seen).collect()
     }
 
@@ -227,5 +248,78 @@ mod armed {
             }
         }
         Ok((Vec::new(), None))
+    }
+}
+
+/// Deaths and bugs of a process that is one of several in this one, and is stepped by hand: they hold
+/// while one of its futures is polled.
+#[cfg(feature = "simulation")]
+mod planned {
+    use std::cell::RefCell;
+    use std::panic::resume_unwind;
+
+    use super::{Bug, Panic, Point};
+
+    /// What is to happen to a process.
+    #[derive(Debug, Default)]
+    pub(crate) struct Plan {
+        /// It dies at the point that it comes by when so many more have been passed.
+        pub(crate) dies_after: Option<u32>,
+        pub(crate) bug: Option<Bug>,
+        /// [`Bug::CursorPolling`]: the last row that its relay has read.
+        pub(crate) cursor: i64,
+    }
+
+    /// What a process that dies unwinds with: where it stood.
+    pub(crate) struct Cut(pub(crate) Point);
+
+    thread_local! {
+        static PLAN: RefCell<Option<Plan>> = const { RefCell::new(None) };
+    }
+
+    /// Calls `work` as the process that `plan` is for.
+    pub(crate) fn within<T>(plan: &mut Plan, work: impl FnOnce() -> T) -> T {
+        /// Takes the plan back also when the process dies.
+        struct Guard<'a>(&'a mut Plan);
+        impl Drop for Guard<'_> {
+            fn drop(&mut self) {
+                *self.0 = PLAN.take().unwrap_or_default();
+            }
+        }
+        PLAN.set(Some(std::mem::take(plan)));
+        let _guard = Guard(plan);
+        work()
+    }
+
+    fn planned<T>(ask: impl FnOnce(&mut Plan) -> T) -> Option<T> {
+        PLAN.with_borrow_mut(|plan| plan.as_mut().map(ask))
+    }
+
+    /// Dies if it is time to. Nothing is printed: it is no error of the program.
+    pub(crate) fn pass(here: Point) {
+        let dies = planned(|plan| {
+            let left = plan.dies_after;
+            plan.dies_after = left.and_then(|left| left.checked_sub(1));
+            left == Some(0)
+        });
+        if dies == Some(true) {
+            resume_unwind(Box::new(Cut(here)));
+        }
+    }
+
+    pub(crate) fn has(bug: Bug) -> bool {
+        planned(|plan| plan.bug == Some(bug)) == Some(true)
+    }
+
+    /// Moves the cursor on to `last` and returns where it was; none where there is no plan.
+    pub(crate) fn move_cursor(last: i64) -> Option<i64> {
+        planned(|plan| {
+            let moved = plan.cursor.max(last);
+            std::mem::replace(&mut plan.cursor, moved)
+        })
+    }
+
+    pub(crate) fn or_die(panic: Panic) -> Panic {
+        if panic.is::<Cut>() { resume_unwind(panic) } else { panic }
     }
 }

@@ -27,6 +27,8 @@ pub mod reason;
 mod relay;
 pub mod retry;
 mod room;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub mod step;
 pub mod topology;
 pub mod trace;

@@ -112,6 +112,11 @@ impl Messaging {
         Ok(self)
     }
 
+    #[cfg(feature = "simulation")]
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
     /// What this service needs of the broker.
     pub fn topology(&self) -> &Topology {
         &self.topology

@@ -12,7 +12,7 @@ use crate::retry::Backoff;
 
 /// The first key of the session lock; the second is the instance. The same number stands in
 /// `messaging.live_instances()`.
-const LOCK_CLASS: i32 = 1_953_064_041;
+pub(crate) const LOCK_CLASS: i32 = 1_953_064_041;
 /// On this channel replicas wake each other's relay and replayer.
 const CHANNEL: &str = "messaging_outbox";
 /// The pool waits up to a fifth of this between its attempts, so the database's return is noticed

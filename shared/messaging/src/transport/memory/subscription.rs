@@ -49,7 +49,7 @@ impl MemorySubscription {
     }
 
     /// How long nothing can become due by the machine's own clock.
-    fn pause(&self) -> Duration {
+    fn until_due(&self) -> Duration {
         let due = self.memory.next_due();
         let left = due.map(|due| (due - self.memory.broker.clock.now()).to_std());
         left.map_or(LOOK, Result::unwrap_or_default).clamp(Duration::from_millis(1), LOOK)
@@ -143,7 +143,7 @@ impl Subscription for MemorySubscription {
             tokio::select! {
                 biased;
                 chunk = self.ready(max) => return chunk,
-                () = tokio::time::sleep(self.pause()) => {}
+                () = tokio::time::sleep(self.until_due()) => {}
             }
         }
     }
