@@ -17,6 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// The longest pause: so late at most work goes on once the cause is gone.
 const LONGEST: Duration = Duration::from_secs(2);
 
+/// In the metric.
+pub(crate) const TASK: &str = "consumer";
+
 /// Whether a consumer takes messages.
 pub(crate) struct Breaker {
     /// When the first of the failures in a row was, by the clock's running time.
@@ -47,7 +50,7 @@ impl Breaker {
         let since = *self.since.get_or_insert(now);
         if !self.open && now.saturating_sub(since) >= PATIENCE {
             self.open = true;
-            show(1.0);
+            show(TASK, true);
         }
         self.backoff.next(clock)
     }
@@ -55,20 +58,21 @@ impl Breaker {
     /// It works, or nobody knows any more that it does not.
     pub(crate) fn reset(&mut self) {
         if self.open {
-            show(0.0);
+            show(TASK, false);
         }
         (self.since, self.open) = (None, false);
         self.backoff.reset();
     }
 }
 
-fn show(state: f64) {
-    gauge!("breaker_state", "task" => "consumer").set(state);
+/// Tells whether the breaker of a task is open.
+pub(crate) fn show(task: &'static str, open: bool) {
+    gauge!("breaker_state", "task" => task).set(f64::from(u8::from(open)));
 }
 
-/// The metric, before anything has happened.
-pub(crate) fn name_metric() {
-    gauge!("breaker_state", "task" => "consumer").increment(0.0);
+/// The metric, before anything has happened; what another one of this process tells stays.
+pub(crate) fn name_metric(task: &'static str) {
+    gauge!("breaker_state", "task" => task).increment(0.0);
 }
 
 #[cfg(test)]

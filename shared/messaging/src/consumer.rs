@@ -265,7 +265,7 @@ impl Consumer {
 /// The metrics of consumers, before anything has happened.
 pub(crate) fn name_metrics() {
     clerk::name_metrics();
-    breaker::name_metric();
+    breaker::name_metric(breaker::TASK);
 }
 
 impl Step for Consumer {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use envelope::Clock;
 
+use crate::breaker::{name_metric, show};
 use crate::retry::Backoff;
 
 /// Calls in a row without an answer until the outside world counts as away.
@@ -12,7 +13,7 @@ const PATIENCE: u32 = 8;
 /// Closed, it lets all through. After [`PATIENCE`] failures in a row it opens for a while that grows;
 /// then it lets one through, whose fate decides whether it closes or opens again.
 pub(super) struct Breaker {
-    /// Whose it is, for logs.
+    /// Whose it is, for logs and the metric.
     task: &'static str,
     failures: u32,
     backoff: Backoff,
@@ -22,6 +23,7 @@ pub(super) struct Breaker {
 
 impl Breaker {
     pub(super) fn new(task: &'static str) -> Self {
+        name_metric(task);
         let backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
         Self { task, failures: 0, backoff, opens_until: None }
     }
@@ -45,6 +47,7 @@ impl Breaker {
     pub(super) fn succeeded(&mut self) {
         if self.opens_until.take().is_some() {
             tracing::info!(task = self.task, "the other side answers again");
+            show(self.task, false);
         }
         self.failures = 0;
         self.backoff.reset();
@@ -57,6 +60,7 @@ impl Breaker {
             if self.opens_until.is_none() {
                 let (task, failures) = (self.task, self.failures);
                 tracing::warn!(task, failures, "the other side is left alone for a while");
+                show(task, true);
             }
             self.opens_until = Some(clock.running() + self.backoff.next(clock));
         }
