@@ -169,6 +169,26 @@ async fn a_parked_message_is_accounted_for_and_not_handled_until_somebody_discar
 }
 
 #[tokio::test]
+async fn what_came_by_a_wrong_binding_and_was_parked_is_nobodys_loss() {
+    let shop = Shop::at_rest().await;
+    let id: Uuid = sqlx::query_scalar(
+        "select event_id from messaging.outbox where type = 'shop.order.placed.v1' limit 1",
+    )
+    .fetch_one(shop.world.databases.of(Service::Order))
+    .await
+    .unwrap();
+    // Email is not bound to placed orders.
+    let parked = format!(
+        "insert into messaging.dead_letter (id, queue, event_id, type, body_sha256, body, headers,
+            reason_code, reason, attempts, parked_at)
+        values (gen_random_uuid(), 'email.in', '{id}', 'shop.order.placed.v1', '', '', '{{}}',
+            'unknown_type', 'no handler', 1, now())"
+    );
+    shop.tamper(Service::Email, parked).await;
+    assert_eq!(shop.complaints().await, []);
+}
+
+#[tokio::test]
 async fn i3_sees_a_handled_message_that_is_not_what_was_written() {
     let shop = Shop::at_rest().await;
     shop.tamper(

@@ -6,6 +6,7 @@ mod jobs;
 mod pace;
 pub mod repair;
 mod replayer;
+mod waves;
 
 use std::sync::Arc;
 use std::time::Duration;

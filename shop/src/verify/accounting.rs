@@ -54,7 +54,8 @@ pub(crate) async fn books(world: &World, consumer: Service) -> Result<Books, sql
 }
 
 /// Events that were parked and never handled. A dead letter's id is only claimed, so those that no
-/// outbox knows (forged, or of another system) are left out: nobody published them.
+/// outbox knows (forged, or of another system) are left out: nobody published them. So are those of a
+/// type that the consumer is not bound to: they came by a wrong binding.
 async fn parked_events(world: &World, consumer: Service, first: Uuid) -> Result<i64, sqlx::Error> {
     let ids: Vec<Uuid> = sqlx::query_scalar(
         "select distinct d.event_id from messaging.dead_letter d
@@ -72,17 +73,24 @@ async fn parked_events(world: &World, consumer: Service, first: Uuid) -> Result<
     }
     let mut real = HashSet::new();
     for producer in Service::ALL {
-        real.extend(published_of(world.databases.of(producer), &ids).await?);
+        let types = world.bindings.of(consumer);
+        real.extend(published_of(world.databases.of(producer), &ids, types).await?);
     }
     Ok(real.len() as i64)
 }
 
-async fn published_of(pool: &PgPool, ids: &[Uuid]) -> Result<Vec<Uuid>, sqlx::Error> {
+async fn published_of(
+    pool: &PgPool,
+    ids: &[Uuid],
+    types: Option<&[String]>,
+) -> Result<Vec<Uuid>, sqlx::Error> {
     sqlx::query_scalar(
         "select event_id from messaging.outbox
-        where event_id = any($1) and published_at is not null",
+        where event_id = any($1) and published_at is not null
+          and ($2::text[] is null or type = any($2))",
     )
     .bind(ids)
+    .bind(types)
     .fetch_all(pool)
     .await
 }

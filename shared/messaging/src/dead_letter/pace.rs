@@ -40,8 +40,10 @@ impl Pace {
         // A clock that was set back brings nothing and costs nothing.
         let passed = (now - self.at).num_microseconds().unwrap_or(0).max(0);
         self.at = now;
-        // What nobody used is not saved up: a service that comes back does not make up for it.
-        self.saved = (self.saved + passed.saturating_mul(rate)).min(2 * batch * LETTER);
+        // Half a second evens out what a batch takes. More is not saved up: whoever was held up does
+        // not make up for it.
+        let most = (rate * LETTER / 2).max(2 * batch * LETTER);
+        self.saved = (self.saved + passed.saturating_mul(rate)).min(most);
         let missing = batch * LETTER - self.saved;
         if missing > 0 {
             let micros = u64::try_from(missing.div_euclid(rate) + 1).unwrap_or_default();
@@ -85,7 +87,7 @@ mod tests {
 
     #[test]
     fn time_in_which_nothing_went_is_not_made_up_for() {
-        assert_eq!(sent(50, TimeDelta::hours(1), 10), 5 + 9 * 10);
+        assert_eq!(sent(50, TimeDelta::hours(1), 10), 5 + 9 * 25);
     }
 
     #[test]

@@ -4,17 +4,17 @@
 //! Count the attempt, publish, confirm, mark. A crash between publish and mark sends a letter twice,
 //! and the inbox knows it. No transaction is open while it talks to the broker.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use envelope::CONTENT_TYPE;
 use metrics::counter;
 
 use super::jobs::{self, Due, Job, Sent};
 use super::pace::Pace;
 use super::repair::{self, Request};
+use super::waves::{aggregate, next_wave, span, whole};
 use crate::housekeeping::Retention;
 use crate::pool::Pool;
 use crate::presence;
@@ -23,7 +23,7 @@ use crate::retry::Backoff;
 use crate::step::{Progress, Step};
 use crate::topology::Topology;
 use crate::trace;
-use crate::transport::{Fate, Parked, Properties, Publisher, Transport};
+use crate::transport::{Fate, Parked, Publisher, Transport};
 
 /// How often somebody looks who was not told.
 const LOOK: Duration = Duration::from_secs(5);
@@ -47,6 +47,10 @@ pub struct Replayer {
     pace: Pace,
     broker_away: Backoff,
     database_away: Backoff,
+    /// Whether there was a job a moment ago.
+    busy: bool,
+    /// Whether a job may say that something holds it up.
+    held_up: bool,
     /// Whether it was told that the database is away.
     told: bool,
 }
@@ -69,6 +73,8 @@ impl Replayer {
             pace: Pace::default(),
             broker_away,
             database_away,
+            busy: false,
+            held_up: true,
             told: false,
         }
     }
@@ -94,28 +100,31 @@ impl Replayer {
         }
         // Before letters are claimed: time that the broker is away spends no attempt.
         if let Err(why) = self.connect().await {
-            return self.held_up(&job, &why).await;
+            return self.hold(&job, &why).await;
         }
         let due = jobs::claim(&pg, job.id, most).await?;
         self.send(&job, due, now).await
     }
 
     /// The job to work on now.
-    async fn job(&self) -> Result<Option<Job>, sqlx::Error> {
+    async fn job(&mut self) -> Result<Option<Job>, sqlx::Error> {
         if self.pool.is_absent() {
             // What we leased now, others would take for that of a dead process. Our return wakes us.
             return Ok(None);
         }
         let pg = self.pool.pg();
-        let work = jobs::look(pg).await?;
-        if work.innocent {
-            repair::create(pg, self.pool.clock(), &Request::second_chance()).await?;
-        }
-        if !work.jobs && !work.innocent {
-            return Ok(None);
+        if !self.busy {
+            let work = jobs::look(pg).await?;
+            if work.innocent {
+                repair::create(pg, self.pool.clock(), &Request::second_chance()).await?;
+            } else if !work.jobs {
+                return Ok(None);
+            }
         }
         let (me, now) = (self.pool.instance().number(), self.pool.clock().now());
-        jobs::lease(pg, me, now, now + TERM).await
+        let job = jobs::lease(pg, me, now, now + TERM).await?;
+        self.busy = job.is_some();
+        Ok(job)
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the replayer that the ban points to")]
@@ -156,11 +165,12 @@ impl Replayer {
         if !sent.is_empty() {
             jobs::replayed(&pg, job.id, &sent, self.pool.clock().now()).await?;
             counter!("replays_total", "outcome" => "replayed").increment(sent.len() as u64);
-            super::count(&pg).await;
         }
         let Some(why) = fates.iter().flatten().find_map(|fate| self.why(fate)) else {
             self.broker_away.reset();
-            jobs::trouble(&pg, job.id, None).await?;
+            if std::mem::replace(&mut self.held_up, false) {
+                jobs::trouble(&pg, job.id, None).await?;
+            }
             return Ok(Progress::More);
         };
         let waiting = all().filter(|(_, fate)| **fate != Some(Fate::Confirmed));
@@ -169,7 +179,7 @@ impl Replayer {
         if fates.contains(&Some(Fate::Unknown)) {
             self.publisher = None;
         }
-        self.held_up(job, &why).await
+        self.hold(job, &why).await
     }
 
     /// Why a letter may not go, if it may not.
@@ -244,7 +254,8 @@ impl Replayer {
     }
 
     /// The job waits: what holds it up is not its letters' fault.
-    async fn held_up(&mut self, job: &Job, why: &str) -> Result<Progress, sqlx::Error> {
+    async fn hold(&mut self, job: &Job, why: &str) -> Result<Progress, sqlx::Error> {
+        self.held_up = true;
         if jobs::trouble(self.pool.pg(), job.id, Some(why)).await? {
             tracing::warn!(job = %job.id, why, "replay is held up");
         }
@@ -256,54 +267,6 @@ impl Replayer {
             publisher.close().await;
         }
     }
-}
-
-type Aggregate<'a> = (&'a str, &'a str);
-
-/// None where a letter does not say whose it is: it waits for nobody.
-fn aggregate(letter: &Due) -> Option<Aggregate<'_>> {
-    Some((letter.source.as_deref()?, letter.subject.as_deref()?))
-}
-
-/// The places in `letters` of those that go next.
-fn next_wave(letters: &[Due], fates: &[Option<Fate>], held: &HashSet<Aggregate<'_>>) -> Vec<usize> {
-    let mut taken = HashSet::new();
-    let mut is_next =
-        |letter| aggregate(letter).is_none_or(|one| !held.contains(&one) && taken.insert(one));
-    let open = letters.iter().zip(fates).enumerate().filter(|(_, (_, fate))| fate.is_none());
-    open.filter(|(_, (letter, _))| is_next(letter)).map(|(n, _)| n).collect()
-}
-
-/// A letter's properties and headers. One that was parked before properties were kept has those that
-/// are known of it.
-fn whole(letter: &Due) -> (Properties, BTreeMap<String, String>) {
-    let mut properties = letter.properties.0.clone();
-    if properties == Properties::default() {
-        let content_type = letter.reason_code != Code::BadContentType.as_str();
-        properties = Properties {
-            content_type: content_type.then(|| CONTENT_TYPE.to_owned()),
-            message_id: letter.event_id.map(|id| id.to_string()),
-            type_name: letter.event_type.clone(),
-            ..Properties::default()
-        };
-    }
-    let headers = serde_json::from_value(letter.headers.clone()).unwrap_or_default();
-    (properties, headers)
-}
-
-/// The span in which a letter is put back. It is linked to where its event was created.
-fn span(pool: &Pool, topology: &Topology, letter: &Due) -> opentelemetry::Context {
-    let header = |name: &str| letter.headers.get(name).and_then(|value| value.as_str());
-    let creation = trace::extract(header("traceparent"), header("tracestate"));
-    let about = trace::About {
-        system: crate::topology::SYSTEM,
-        destination: &topology.work_queue(),
-        event_id: letter.event_id.map(|id| id.to_string()).unwrap_or_default(),
-        event_type: letter.event_type.as_deref().unwrap_or_default(),
-        subject: letter.subject.as_deref().unwrap_or_default(),
-        correlation_id: letter.properties.correlation_id.clone().unwrap_or_default(),
-    };
-    trace::put_back(pool.tracer(), &creation, about)
 }
 
 /// The metrics of replayers, by the values of their labels.
@@ -342,47 +305,5 @@ impl Step for Replayer {
         if let Err(error) = told {
             tracing::debug!(%error, "replays were not handed back; their leases run out");
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use sqlx::types::Json;
-
-    fn letter(place: i32, subject: Option<&str>) -> Due {
-        Due {
-            place,
-            tries: 1,
-            state: "replaying".into(),
-            parkings: 1,
-            queue: "ledger.in".into(),
-            source: Some("urn:lamp".into()),
-            subject: subject.map(str::to_owned),
-            event_id: None,
-            event_type: None,
-            occurred_at: None,
-            parked_at: DateTime::UNIX_EPOCH,
-            reason_code: "rejected".into(),
-            properties: Json(Properties::default()),
-            headers: serde_json::json!({}),
-            body: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn a_wave_takes_the_first_letter_of_each_aggregate_and_all_that_belong_to_none() {
-        let subjects = [Some("a"), Some("a"), Some("b"), None, None];
-        let letters: Vec<Due> =
-            (0..).zip(subjects).map(|(n, subject)| letter(n, subject)).collect();
-        let mut fates = vec![None; letters.len()];
-        assert_eq!(next_wave(&letters, &fates, &HashSet::new()), [0, 2, 3, 4]);
-        for n in [0, 2, 3, 4] {
-            fates[n] = Some(Fate::Confirmed);
-        }
-        assert_eq!(next_wave(&letters, &fates, &HashSet::new()), [1]);
-        fates[0] = Some(Fate::Refused);
-        let held = aggregate(&letters[0]).into_iter().collect();
-        assert!(next_wave(&letters, &fates, &held).is_empty());
     }
 }

@@ -1,10 +1,10 @@
 //! Letters that the broker gave up on: most of them only shared a process with the one that ended it,
 //! so all of them are replayed by themselves, once and one after the other.
 
+use chrono::TimeDelta;
 use messaging::repair::Filter;
 use messaging::step::{Progress, Step};
 use testkit::eventually;
-use tokio::sync::Semaphore;
 
 use crate::house::{House, Lit, Mood, Raw, SOON, Service, Switch};
 use crate::replays::{all, states};
@@ -46,20 +46,46 @@ async fn one_goes_only_when_it_is_known_what_became_of_the_one_before() {
     let house = House::new().await;
     let switch = Switch::new();
     let gate = switch.gate();
-    let (ledger, runs) = house.running_ledger(&switch).await;
+    let ledger = house.ledger(&switch).await;
+    ledger.kit.provision().await.unwrap();
+    let runs = ledger.run_only(&["presence", "parker", "consumer"]);
     given_up(&house, &ledger, &lamps(3)).await;
-    for handled in 0..3 {
-        let begun = || (0..3).filter(|n| switch.begun(&format!("lamp-{n}")) > 0).count();
-        eventually(SOON, || async { begun() == handled + 1 }).await;
-        // While a handler has one, no other is sent.
+    house.clock.stop();
+    let mut replayer = ledger.kit.replayer();
+    for sent in 1..=3 {
+        // Time enough for all of them, if time were all that it takes.
+        for _ in 0..20 {
+            replayer.step().await;
+            house.clock.pass(TimeDelta::milliseconds(100));
+        }
         let replayed = "messaging.replay_letter where outcome = 'replayed'";
-        eventually(SOON, || async { ledger.count(replayed).await == handled as i64 + 1 }).await;
-        assert_eq!(house.vhost.depth("ledger.in").await, Some(0));
-        assert_eq!(begun(), handled + 1);
+        assert_eq!(ledger.count(replayed).await, sent);
         gate.add_permits(1);
+        eventually(SOON, || async { ledger.count("entry").await == sent }).await;
     }
-    gate.add_permits(Semaphore::MAX_PERMITS / 2);
+    gate.add_permits(1);
     house.finish(&ledger, vec![runs]).await;
+}
+
+#[tokio::test]
+async fn a_letter_of_which_nothing_is_heard_holds_up_the_next_for_a_minute_only() {
+    let house = House::new().await;
+    let ledger = house.ledger(&Switch::new()).await;
+    ledger.kit.provision().await.unwrap();
+    let runs = ledger.run_only(&["presence", "parker"]);
+    given_up(&house, &ledger, &lamps(2)).await;
+    house.clock.stop();
+    let mut replayer = ledger.kit.replayer();
+    let mut sent = Vec::new();
+    for _ in 0..4 {
+        for _ in 0..20 {
+            replayer.step().await;
+        }
+        sent.push(house.vhost.depth("ledger.in").await.unwrap());
+        house.clock.pass(TimeDelta::seconds(25));
+    }
+    assert_eq!(sent, [1, 1, 1, 2], "nobody takes them: the second goes after a minute");
+    runs.stop().await;
 }
 
 #[tokio::test]
