@@ -152,7 +152,8 @@ pub(super) const FAULTS: &[Row] = rows! {
          "chunks.rs::a_commit_that_the_database_answers_with_a_rollback_is_an_error"], "";
     "F17", "Postgres frozen, or no connection to be had",
         ["services/order/tests/place_order.rs::a_database_that_is_away_is_503_with_retry_after",
-         "services/order/tests/bad_input_again.rs::a_database_that_is_away"], "";
+         "services/order/tests/bad_input_again.rs::a_database_that_is_away",
+         "breaker.rs::what_a_handler_needs_and_is_away_stops_deliveries_and_spends_no_attempt"], "";
     "F18", "Serialization failures, deadlocks, lock waits",
         ["outages.rs::a_serialization_failure_is_tried_again_at_once_and_burns_no_rung",
          "chunks.rs::replicas_whose_chunks_lock_the_same_rows_never_wait_for_each_other_in_a_circle",
@@ -203,7 +204,8 @@ pub(super) const FAULTS: &[Row] = rows! {
          "services/inventory/tests/reservations.rs::forty_buyers_of_seven_pieces_get_seven",
          "services/payment/tests/cancellation.rs::a_cancellation_while_the_charge_is_under_way_gives_the_money_back"], "";
     "F35", "Clocks that are wrong",
-        ["bad_input/mod.rs::what_is_too_old_or_from_the_future_is_parked_and_a_little_ahead_is_remarked"],
+        ["bad_input/mod.rs::what_is_too_old_or_from_the_future_is_parked_and_a_little_ahead_is_remarked",
+         "replicas.rs::clocks_that_are_hours_apart_take_no_partition_from_anybody"],
         "a whole system with skewed clocks is not tried yet";
     "F36", "Two versions at once",
         ["contracts/tests/compatibility/released.rs::no_minor_version_of_an_event_breaks_an_earlier_one"],
@@ -223,7 +225,8 @@ pub(super) const FAULTS: &[Row] = rows! {
     "F41", "Dead letters replayed twice, at once, killed midway",
         ["replays.rs::replays_that_are_asked_for_at_once_are_one_replay",
          "replays.rs::a_replay_whose_process_dies_between_publish_and_mark_goes_on_and_repeats_no_effect",
-         "replays.rs::a_replay_goes_on_at_another_replica_when_its_own_stops_or_dies"], "";
+         "replays.rs::a_replay_goes_on_at_another_replica_when_its_own_stops_or_dies",
+         "tests/e2e/poison_release.rs::what_a_poison_release_has_parked_is_replayed_at_a_rate_and_survives_a_kill_midway"], "";
     "F42", "Two relays at once after a lease is lost",
         ["replicas.rs::a_process_that_hangs_loses_its_partitions_when_its_leases_run_out"], "";
     "F43", "The trace collector is down or slow",
