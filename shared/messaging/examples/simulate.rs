@@ -1,10 +1,10 @@
-//! A handler of one's own, simulated. It wants a database of its own in DATABASE_URL, which it empties.
+//! A handler of one's own, simulated. It wants a database of its own in DATABASE_URL, and empties it.
 #![expect(clippy::disallowed_methods, reason = "an example has no chassis")]
 
 use anyhow::ensure;
 use envelope::signature::{KeyDocument, KeyRing, Signer};
 use envelope::{Event, Identity, Subject};
-use messaging::simulation::{Process, Seat, connect, empty, simulate};
+use messaging::simulation::{Process, Seat, World, connect, empty, simulate};
 use messaging::{Cause, Handler, HandlerResult, Handlers, Messaging, Pool, Received, Tx};
 use sqlx::PgPool;
 
@@ -37,11 +37,10 @@ impl Handler<Came> for Greet {
 fn greeter(pg: &PgPool, seat: &Seat) -> Process {
     let me = Identity::new("demo", "test", "greeter");
     let signer = Signer::from_seed("greeter-1", [7; 32]);
-    let keys = KeyDocument { keys: vec![signer.public_for(&me)] };
-    let keys = KeyRing::new(&keys).unwrap_or_else(|_| unreachable!("one good key"));
+    let keys = KeyRing::new(&KeyDocument { keys: vec![signer.public_for(&me)] });
+    let keys = keys.unwrap_or_else(|_| unreachable!("one good key"));
     let pool = Pool::new(pg.clone(), me, signer, seat.clock.clone());
-    let greet = Handlers::new().on(Greet);
-    let kit = Messaging::new(pool.clone(), seat.broker.clone(), keys, greet);
+    let kit = Messaging::new(pool.clone(), seat.broker.clone(), keys, Handlers::new().on(Greet));
     Process::new(kit).request("come", move |guest| come(pool.clone(), guest))
 }
 
@@ -61,7 +60,7 @@ async fn main() -> anyhow::Result<()> {
     messaging::MIGRATIONS.run(pg).await?;
     let table = "create table if not exists guest (id int primary key, greeted int default 0)";
     sqlx::raw_sql(table).execute(pg).await?;
-    let build = async |world: &mut messaging::simulation::World| {
+    let build = async |world: &mut World| {
         empty(pg).await?;
         sqlx::raw_sql("delete from guest").execute(pg).await?;
         let of = pg.clone();
@@ -71,7 +70,8 @@ async fn main() -> anyhow::Result<()> {
     let once = async |_: &_| {
         let sql = "select count(*) from guest where greeted = 1";
         let greeted: i64 = sqlx::query_scalar(sql).fetch_one(pg).await?;
-        Ok(ensure!(greeted == GUESTS.into(), "{greeted} of {GUESTS} guests were greeted once"))
+        ensure!(greeted == i64::from(GUESTS), "{greeted} of {GUESTS} guests were greeted once");
+        Ok(())
     };
     let report = simulate("demo", 0..100, build, once).await?;
     println!("{} worlds, {} steps: {:?}", report.seeds, report.entries, report.happened);

@@ -190,7 +190,8 @@ impl Consumer {
     /// What comes for the first time goes together. What came before goes alone and is settled before
     /// the next: one of them may have ended the process that had it, and would take the others along
     /// again and again, until the broker gave up on all. In a drawn order, so that those behind the
-    /// guilty one get their turn.
+    /// guilty one get their turn; where order matters, of an aggregate the earlier event first, or each
+    /// of them would spend an attempt until chance has dealt with those before it.
     fn batches(&self, accepted: Batch) -> Vec<Batch> {
         let clock = self.clerk.pool.clock();
         let (again, first): (Batch, Batch) =
@@ -198,8 +199,9 @@ impl Consumer {
         let mut again: Vec<(f64, Batch)> =
             again.into_iter().map(|one| (clock.unit(), vec![one])).collect();
         again.sort_by(|one, other| one.0.total_cmp(&other.0));
-        let mut batches = vec![first];
-        batches.extend(again.into_iter().map(|(_, alone)| alone));
+        let mut batches = vec![in_version_order(first, |(_, one)| one.place())];
+        let again = again.into_iter().map(|(_, alone)| alone).collect();
+        batches.extend(in_version_order(again, |alone| alone.first()?.1.place()));
         batches.retain(|batch| !batch.is_empty());
         batches
     }
@@ -262,6 +264,24 @@ impl Consumer {
     }
 }
 
+/// Puts those of one aggregate into the order of their versions, in the places that they have among the
+/// others. `place` says of which aggregate one is and which version of it, where that matters.
+fn in_version_order<T, A: Ord, V: Ord>(
+    all: Vec<T>,
+    place: impl Fn(&T) -> Option<(A, V)>,
+) -> Vec<T> {
+    let places: Vec<Option<(A, V)>> = all.iter().map(place).collect();
+    let mut slots: Vec<usize> = (0..all.len()).filter(|n| places[*n].is_some()).collect();
+    let mut order = slots.clone();
+    let aggregate = |n: &usize| places[*n].as_ref().map(|(aggregate, _)| aggregate);
+    slots.sort_by(|one, other| aggregate(one).cmp(&aggregate(other)));
+    order.sort_by(|one, other| places[*one].cmp(&places[*other]));
+    let mut from: Vec<usize> = (0..all.len()).collect();
+    slots.into_iter().zip(order).for_each(|(slot, n)| from[slot] = n);
+    let mut all: Vec<Option<T>> = all.into_iter().map(Some).collect();
+    from.into_iter().filter_map(|n| all[n].take()).collect()
+}
+
 /// The metrics of consumers, before anything has happened.
 pub(crate) fn name_metrics() {
     clerk::name_metrics();
@@ -286,5 +306,21 @@ impl Step for Consumer {
         if let Some(subscription) = self.subscription.take() {
             subscription.close().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_aggregates_events_are_put_in_order_where_they_stand() {
+        let all =
+            vec![("a", 3), ("", 9), ("b", 2), ("a", 1), ("", 8), ("b", 1), ("a", 2), ("a", 1)];
+        let place = |one: &(&'static str, i32)| (!one.0.is_empty()).then_some(*one);
+        let expected =
+            [("a", 1), ("", 9), ("b", 1), ("a", 1), ("", 8), ("b", 2), ("a", 2), ("a", 3)];
+        assert_eq!(in_version_order(all, place), expected);
+        assert_eq!(in_version_order(Vec::new(), place), []);
     }
 }

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::chunk::panic_text;
 use crate::handler::{Handlers, Message, Prepared};
+use crate::inbox::Aggregate;
 use crate::reason::Code;
 use crate::transport::Delivery;
 
@@ -59,6 +60,15 @@ pub(crate) struct Accepted {
     pub(crate) message: Arc<Message>,
     pub(crate) prepared: Box<dyn Prepared>,
     pub(crate) ordered: bool,
+}
+
+impl Accepted {
+    /// Of which aggregate it is and which version of that, if its handler goes by it.
+    pub(crate) fn place(&self) -> Option<(Aggregate, u32)> {
+        let envelope = &self.message.envelope;
+        let aggregate = || (envelope.source.clone(), envelope.subject.to_string());
+        self.ordered.then(|| (aggregate(), envelope.aggversion))
+    }
 }
 
 /// What a service accepts.

@@ -22,7 +22,7 @@ enum Move {
 }
 
 /// A process dies in so many of its steps.
-const DIES: usize = 14;
+const DIES: usize = 7;
 /// A call to the broker is held in so many steps.
 const IS_HELD: usize = 12;
 /// The longest time that passes at once.
@@ -102,7 +102,8 @@ impl Driver<'_> {
         if self.faults.weight == 0 || !alive {
             return;
         }
-        let dies_after = draws.one_in(DIES).then(|| draws.below(8) as u32);
+        let far = if draws.one_in(2) { 8 } else { 30 };
+        let dies_after = draws.one_in(DIES).then(|| draws.below(far) as u32);
         if draws.one_in(IS_HELD) {
             let moments = [Moment::BeforePublish, Moment::BeforeConfirm, Moment::BeforeSettle];
             self.world.broker.hold_next(moments[draws.below(moments.len())]);
@@ -318,7 +319,7 @@ impl Driver<'_> {
                 if self.is_idle().await? {
                     return Ok(());
                 }
-                let by = self.next_due(false).or_else(|| self.next_due(true)).unwrap_or(LONGEST);
+                let by = self.next_due(false).unwrap_or(LONGEST);
                 self.let_pass(by);
             }
             if self.world.now() - begun > DRAINED_WITHIN {

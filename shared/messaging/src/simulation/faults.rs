@@ -39,7 +39,8 @@ enum Fault {
     Fill,
 }
 
-const ALL: [Fault; 13] = [
+/// A route that is missing is twice as likely: it takes several events at once to show what it can do.
+const ALL: [Fault; 14] = [
     Fault::Duplicate,
     Fault::Reorder,
     Fault::Delay,
@@ -51,6 +52,7 @@ const ALL: [Fault; 13] = [
     Fault::Stop,
     Fault::Away,
     Fault::Block,
+    Fault::Unbind,
     Fault::Unbind,
     Fault::Fill,
 ];

@@ -182,6 +182,17 @@ impl Simulation {
 }
 
 impl Report {
+    /// Both together: worlds can be simulated on several threads, over databases of their own.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.seeds += other.seeds;
+        self.entries += other.entries;
+        for (what, times) in other.happened {
+            *self.happened.entry(what).or_default() += times;
+        }
+        self
+    }
+
     fn add(&mut self, world: &World) {
         self.seeds += 1;
         self.entries += world.history.len() as u64;

@@ -1,6 +1,7 @@
 //! Handlers that asked for version order: old versions are skipped, gaps wait.
 
 use messaging::Handlers;
+use messaging::transport::Transport;
 use testkit::eventually;
 
 use crate::house::{Dimmed, Entry, House, Lit, Raw, Relight, Running, SOON, Service, Wire, header};
@@ -74,4 +75,24 @@ async fn a_gap_that_never_closes_is_parked_as_such() {
     assert_eq!((letter.reason_code.as_str(), letter.attempts), ("sequence_gap", 6));
     assert!(letter.reason.contains("version 7 of lamp/hall came after version 0"));
     assert_eq!(ledger.count("entry").await, 0);
+}
+
+#[tokio::test]
+async fn a_consumer_that_ends_with_many_versions_in_its_hands_costs_them_no_attempt() {
+    let house = House::new().await;
+    let handlers = Handlers::new().on_ordered::<Lit>(Relight).on_ordered::<Dimmed>(Relight);
+    let ledger = Service::new(&house, "ledger", handlers).await;
+    ledger.kit.provision().await.unwrap();
+    let (wire, spy) = (house.wire().await, house.spy_on_retries().await);
+    for n in 1..=24 {
+        lit(&wire, n).await;
+    }
+    let topology = ledger.kit.topology();
+    let mut ends = house.transport("ledger").subscribe(topology, 100).await.unwrap();
+    assert!(!ends.next(100).await.unwrap().is_empty());
+    drop(ends);
+    let runs = ledger.run();
+    eventually_seen(&ledger, &(1..=24).collect::<Vec<_>>()).await;
+    house.finish(&ledger, vec![runs]).await;
+    assert!(spy.drain("spy").await.is_empty(), "an attempt was spent");
 }

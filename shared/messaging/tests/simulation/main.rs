@@ -3,25 +3,43 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(unreachable_pub, reason = "a test has no outside")]
 
+mod example;
 mod house;
 
+use std::ops::Range;
+
 use messaging::crash::{Bug, Point};
-use messaging::simulation::{Entry, Simulation, simulate};
+use messaging::simulation::{Entry, Report, Simulation, simulate};
+use tokio::runtime::Builder;
 
 use house::{House, NAMESPACE};
 
 /// The worlds that every run looks at.
 const SEEDS: u64 = 200;
+const THREADS: u64 = 2;
 /// A bug has to be found in so many.
 const FOUND_WITHIN: u64 = 5_000;
 
-#[tokio::test]
-async fn two_hundred_worlds_keep_every_promise_and_see_every_fault() {
-    let house = House::new().await;
-    let check = async |world: &_| house.holds(world).await;
-    let report =
-        simulate(NAMESPACE, 0..SEEDS, async |world| house.furnish(world).await, check).await;
-    let report = report.expect("its history is printed");
+/// The worlds of some seeds, on a thread with databases of its own.
+fn simulated(seeds: Range<u64>) -> Report {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let house = House::new().await;
+        let check = async |world: &_| house.holds(world).await;
+        let build = async |world: &mut _| house.furnish(world).await;
+        simulate(NAMESPACE, seeds, build, check).await.expect("its history is printed")
+    })
+}
+
+#[test]
+fn two_hundred_worlds_keep_every_promise_and_see_every_fault() {
+    let report = std::thread::scope(|scope| {
+        let share = |n| n * SEEDS / THREADS..(n + 1) * SEEDS / THREADS;
+        let threads: Vec<_> =
+            (0..THREADS).map(|n| scope.spawn(move || simulated(share(n)))).collect();
+        let reports = threads.into_iter().map(|thread| thread.join().unwrap());
+        reports.fold(Report::default(), Report::and)
+    });
     assert_eq!(report.seeds, SEEDS);
     let errands = [Point::C16, Point::C17];
     let deaths = Point::ALL.iter().filter(|point| !errands.contains(point));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::ensure;
 
 use super::stage::{
-    LIT, Told, done, furnish, ids, ids_of, ledger, nothing, publish, subscribe, take,
+    LIT, Told, done, furnish, ids, ids_of, ledger, nothing, publish, sorted, subscribe, take,
 };
 use super::{Bench, Checked, Raw, Verdict};
 
@@ -80,10 +80,7 @@ pub(super) async fn subscribers_of_a_queue_share_it(bench: &dyn Bench) -> Checke
     publish(bench, &told).await?;
     let mut all = ids(&take(&mut one, 3).await?);
     all.extend(ids(&take(&mut other, 3).await?));
-    all.sort();
-    let mut expected = ids_of(&told);
-    expected.sort();
-    ensure!(all == expected, "not each message once");
+    ensure!(sorted(all) == sorted(ids_of(&told)), "not each message once");
     one.close().await;
     other.close().await;
     Ok(Verdict::Kept)

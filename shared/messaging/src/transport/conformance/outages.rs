@@ -3,7 +3,7 @@
 use anyhow::ensure;
 
 use super::stage::{
-    LIT, Told, done, fates_of, furnish, ids, ids_of, ledger, nothing, publish, publisher,
+    LIT, Told, done, fates_of, furnish, ids, ids_of, ledger, nothing, publish, publisher, sorted,
     subscribe, take,
 };
 use super::{Bench, Checked, Verdict};
@@ -30,8 +30,7 @@ async fn they_come_again(bench: &dyn Bench, told: &[Told], had: &[String]) -> an
     let mut subscription = subscribe(bench, &ledger(), 10).await?;
     let again = take(&mut subscription, told.len()).await?;
     // In whatever order: what was delivered may come back as the broker likes.
-    let (mut got, mut expected) = (ids(&again), ids_of(told));
-    (got.sort(), expected.sort());
+    let (got, expected) = (sorted(ids(&again)), sorted(ids_of(told)));
     ensure!(got == expected, "{got:?} came, not {expected:?}");
     let flagged = |id: &String| {
         again.iter().any(|one| one.redelivered && one.message_id.as_ref() == Some(id))

@@ -8,7 +8,7 @@ use envelope::signature::{SUITE, signature_to_text};
 
 use super::stage::{
     BROKEN, DIMMED, LIT, Told, archive, done, fates_of, furnish, header, ids, ids_of, ledger,
-    nothing, publish, publisher, subscribe, take,
+    nothing, publish, publisher, sorted, subscribe, take,
 };
 use super::{Bench, Checked, Verdict};
 use crate::transport::Fate;
@@ -66,7 +66,7 @@ pub(super) async fn each_message_of_a_mixed_batch_has_its_own_fate(bench: &dyn B
     let mut publisher = publisher(bench).await?;
     let mut sent = Vec::new();
     for round in 0..5_usize {
-        let kind = |n: usize| if (n * 7 + round) % 5 == 0 { BROKEN } else { LIT };
+        let kind = |n: usize| if (n * 7 + round).is_multiple_of(5) { BROKEN } else { LIT };
         let told: Vec<Told> = (0..60).map(|n| Told::new(kind(n))).collect();
         let fates = fates_of(&mut publisher, &told).await?;
         for (n, (told, fate)) in told.iter().zip(&fates).enumerate() {
@@ -79,9 +79,8 @@ pub(super) async fn each_message_of_a_mixed_batch_has_its_own_fate(bench: &dyn B
     publisher.close().await;
     let mut ledger = subscribe(bench, &ledger(), 500).await?;
     let got = take(&mut ledger, sent.len()).await?;
-    let (mut got_ids, mut sent_ids) = (ids(&got), ids_of(&sent));
-    (got_ids.sort(), sent_ids.sort());
-    ensure!(got_ids == sent_ids, "what was confirmed is not what came");
+    let same = sorted(ids(&got)) == sorted(ids_of(&sent));
+    ensure!(same, "what was confirmed is not what came");
     nothing(&mut ledger).await?;
     ledger.settle(done(got)).await?;
     ledger.close().await;

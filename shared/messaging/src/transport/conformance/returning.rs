@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::stage::{
     LIT, Told, archive, done, failure, furnish, header, ids, ids_of, ledger, nothing, publish,
-    publisher, subscribe, take,
+    publisher, put_back, sorted, subscribe, take,
 };
 use super::{Bench, Checked, NAMESPACE, Verdict};
 use crate::transport::{Delivery, Fate, Parked, Properties, Settlement};
@@ -22,9 +22,9 @@ pub(super) async fn a_pause_keeps_one_and_hands_back_the_others(bench: &dyn Benc
     paused.pause(&kept).await?;
     let mut other = subscribe(bench, &ledger(), 10).await?;
     let others = take(&mut other, 5).await?;
-    let (mut all, mut expected) = (ids(&others), ids_of(&told));
+    let mut expected = ids_of(&told);
     expected.remove(1);
-    (all.sort(), expected.sort());
+    let (all, expected) = (sorted(ids(&others)), sorted(expected));
     ensure!(all == expected, "{all:?} came to another, not {expected:?}");
     other.settle(done(others)).await?;
     // New ones go to whoever takes some.
@@ -77,7 +77,7 @@ pub(super) async fn what_is_put_back_comes_as_it_was_to_its_queue_only(
     let (headers, namespace) = (&letter.headers, NAMESPACE);
     let back = Parked { body: &letter.body, properties: &properties, headers, namespace, replay };
     let mut publisher = publisher(bench).await?;
-    let fates = publisher.put_back(&ledger(), &[back]).await;
+    let fates = put_back(&mut publisher, &[back]).await?;
     publisher.close().await;
     ensure!(fates == [Fate::Confirmed], "{fates:?}");
     let again = take(&mut subscription, 1).await?.remove(0);
@@ -109,7 +109,7 @@ pub(super) async fn what_is_put_back_has_a_fate_of_its_own(bench: &dyn Bench) ->
         Parked { body, properties, headers, namespace: NAMESPACE, replay: Uuid::from_u128(7) }
     };
     let mut publisher = publisher(bench).await?;
-    let fates = publisher.put_back(&ledger(), &[parked(b"1"), parked(b"1")]).await;
+    let fates = put_back(&mut publisher, &[parked(b"1"), parked(b"1")]).await?;
     ensure!(fates == [Fate::Confirmed, Fate::Confirmed], "{fates:?}");
     let mut subscription = subscribe(bench, &ledger(), 10).await?;
     let got = take(&mut subscription, 2).await?;
@@ -119,7 +119,7 @@ pub(super) async fn what_is_put_back_has_a_fate_of_its_own(bench: &dyn Bench) ->
     if !bench.delete_queue(&ledger().work_queue()).await {
         return Ok(Verdict::NotShown);
     }
-    let fates = publisher.put_back(&ledger(), &[parked(b"2")]).await;
+    let fates = put_back(&mut publisher, &[parked(b"2")]).await?;
     ensure!(fates == [Fate::Unroutable], "into a queue that is not there: {fates:?}");
     publisher.close().await;
     Ok(Verdict::Kept)

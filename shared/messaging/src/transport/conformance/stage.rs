@@ -10,7 +10,9 @@ use uuid::Uuid;
 use super::{Bench, NAMESPACE};
 use crate::reason::Code;
 use crate::topology::Topology;
-use crate::transport::{Delivery, Failure, Fate, Outgoing, Publisher, Settlement, Subscription};
+use crate::transport::{
+    Delivery, Failure, Fate, Outgoing, Parked, Publisher, Settlement, Subscription,
+};
 
 /// For anything that takes no time by itself.
 const SOON: Duration = Duration::from_secs(20);
@@ -81,6 +83,11 @@ pub(super) fn ids_of(told: &[Told]) -> Vec<String> {
     told.iter().map(|one| one.id.to_string()).collect()
 }
 
+pub(super) fn sorted(mut ids: Vec<String>) -> Vec<String> {
+    ids.sort();
+    ids
+}
+
 pub(super) fn header(what: &str) -> String {
     format!("x-{NAMESPACE}-{what}")
 }
@@ -111,6 +118,16 @@ pub(super) async fn fates_of(
     let fates = fates.context("a batch has no fates after 20 s")?;
     ensure!(fates.len() == told.len(), "{} fates for {} messages", fates.len(), told.len());
     Ok(fates)
+}
+
+/// The fates of what goes back to the ledger, within reason.
+#[expect(clippy::disallowed_methods, reason = "what the ban points to is what is checked here")]
+pub(super) async fn put_back(
+    publisher: &mut Box<dyn Publisher>,
+    batch: &[Parked<'_>],
+) -> anyhow::Result<Vec<Fate>> {
+    let fates = tokio::time::timeout(SOON, publisher.put_back(&ledger(), batch)).await;
+    fates.context("a batch has no fates after 20 s")
 }
 
 /// Publishes on a connection of its own, and sees that all of it is confirmed.
