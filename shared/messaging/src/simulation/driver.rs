@@ -87,7 +87,7 @@ impl Driver<'_> {
             moves.push((Move::Request, 8));
         }
         moves.push((Move::Fault, self.faults.weight));
-        moves.push((Move::Pass, 6));
+        moves.push((Move::Pass, 4));
         let mut drawn = self.world.draws.below(moves.iter().map(|(_, weight)| weight).sum());
         moves.into_iter().find_map(|(one, weight)| {
             let hit = drawn < weight;

@@ -97,16 +97,16 @@ pub async fn simulate(
 impl Simulation {
     /// The usual one; `namespace` as of [`simulate`].
     pub fn new(namespace: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), moves: 120, faults: 10, bug: None }
+        Self { namespace: namespace.into(), moves: 150, faults: 8, bug: None }
     }
 
-    /// So many moves with faults in each world; default 120.
+    /// So many moves with faults in each world; default 150.
     #[must_use]
     pub fn moves(self, moves: usize) -> Self {
         Self { moves, ..self }
     }
 
-    /// How likely a fault is at each move, against 12 for each step that is due; default 10, 0 for none
+    /// How likely a fault is at each move, against 12 for each step that is due; default 8, 0 for none
     /// at all.
     #[must_use]
     pub fn faults(self, weight: usize) -> Self {

@@ -22,7 +22,7 @@ use crate::transport::memory::Memory;
 pub type Answering = Pin<Box<dyn Future<Output = anyhow::Result<()>>>>;
 /// How likely a step is that has something to do, and one that only has a look.
 const WORK: usize = 12;
-const A_LOOK: usize = 3;
+const A_LOOK: usize = 1;
 
 type Handle = Rc<dyn Fn(u32) -> Answering>;
 
