@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::database::{Registry, pending, rolled_back};
+use super::database::{Registry, rolled_back};
 use super::faults::Faults;
 use super::process::{Polled, State, drive};
 use super::world::World;
@@ -26,10 +26,7 @@ const DIES: usize = 7;
 /// A call to the broker is held in so many steps.
 const IS_HELD: usize = 12;
 /// The longest time that passes at once.
-const LONGEST: Duration = Duration::from_secs(20);
-/// With everything well, it takes no longer than this until nothing is left to do.
-const DRAINED_WITHIN: Duration = Duration::from_secs(1_800);
-const ROUNDS: u32 = 2_000;
+pub(super) const LONGEST: Duration = Duration::from_secs(20);
 
 /// Drives one world.
 pub(super) struct Driver<'a> {
@@ -158,7 +155,7 @@ impl Driver<'_> {
     }
 
     /// Answers a request that waits, if its process lives.
-    async fn request(&mut self, with_faults: bool) -> anyhow::Result<()> {
+    pub(super) async fn request(&mut self, with_faults: bool) -> anyhow::Result<()> {
         let chosen = self.world.draws.below(self.world.asked.len());
         let asked = self.world.asked[chosen];
         if with_faults {
@@ -242,7 +239,7 @@ impl Driver<'_> {
         Ok(())
     }
 
-    async fn start(&mut self, member: usize) -> anyhow::Result<()> {
+    pub(super) async fn start(&mut self, member: usize) -> anyhow::Result<()> {
         let name = self.world.members[member].name;
         let alive = self.world.build(member);
         self.registry.show(alive.process.pool()).await?;
@@ -286,7 +283,7 @@ impl Driver<'_> {
         self.let_pass(by);
     }
 
-    fn let_pass(&mut self, by: Duration) {
+    pub(super) fn let_pass(&mut self, by: Duration) {
         // What a database cannot store, nothing may be decided by.
         let by = Duration::from_micros(by.as_micros() as u64).max(Duration::from_millis(1));
         self.world.time.pass(by);
@@ -297,7 +294,7 @@ impl Driver<'_> {
     /// How long until something is due that is not due now; `polls` as of [`Slot::wakes_at`].
     ///
     /// [`Slot::wakes_at`]: super::process::Slot::wakes_at
-    fn next_due(&self, polls: bool) -> Option<Duration> {
+    pub(super) fn next_due(&self, polls: bool) -> Option<Duration> {
         let now = self.world.now();
         let clock = self.world.time.clock();
         let alive = self.world.members.iter().filter_map(|member| member.alive.as_ref());
@@ -307,87 +304,6 @@ impl Driver<'_> {
         let rests = self.world.broker.next_due().map(|due| due - clock.now());
         let rests = rests.map(|left| left.to_std().unwrap_or_default());
         steps.into_iter().chain(rests).min()
-    }
-
-    /// Ends all faults and steps everything until nothing is left to do.
-    pub(super) async fn drain(&mut self) -> anyhow::Result<()> {
-        self.heal();
-        self.faults.weight = 0;
-        let begun = self.world.now();
-        for _ in 0..ROUNDS {
-            if !self.round().await? {
-                if self.is_idle().await? {
-                    return Ok(());
-                }
-                let by = self.next_due(false).unwrap_or(LONGEST);
-                self.let_pass(by);
-            }
-            if self.world.now() - begun > DRAINED_WITHIN {
-                break;
-            }
-        }
-        anyhow::bail!("{} {:?} after the last fault", self.left(), self.world.now() - begun)
-    }
-
-    /// What is not done, in words.
-    fn left(&self) -> String {
-        let broker = &self.world.broker;
-        let full = broker.queues().into_iter().filter_map(|queue| {
-            let (waiting, unsettled) = (broker.depth(&queue)?, broker.unsettled(&queue));
-            (waiting + unsettled > 0).then(|| format!("{waiting} + {unsettled} in {queue}"))
-        });
-        let full: Vec<String> = full.collect();
-        match (full.is_empty(), self.world.asked.is_empty()) {
-            (false, _) => format!("messages are left: {}", full.join(", ")),
-            (true, false) => format!("requests are left: {:?}", self.world.asked),
-            (true, true) => "events are left in an outbox, or other work".to_owned(),
-        }
-    }
-
-    /// One step of everything that is due. False when nothing came of it.
-    async fn round(&mut self) -> anyhow::Result<bool> {
-        let mut moved = !self.world.asked.is_empty();
-        for member in 0..self.world.members.len() {
-            if self.world.members[member].alive.is_none() {
-                self.start(member).await?;
-            }
-            let slots =
-                self.world.members[member].alive.as_ref().map_or(0, |a| a.process.slots.len());
-            for slot in 0..slots {
-                let (now, broker) = (self.world.now(), self.world.broker.clone());
-                let Some(alive) = self.world.members[member].alive.as_mut() else { break };
-                let taken = &mut alive.process.slots[slot];
-                if !taken.is_held() && taken.reason(now, &broker) == 0 {
-                    continue;
-                }
-                let lines = self.world.history.len();
-                self.step(member, slot).await?;
-                let told = self.world.history[lines..].last();
-                moved |= told.is_some_and(|entry| entry.outcome.contains(';'));
-            }
-        }
-        if !self.world.asked.is_empty() {
-            self.request(false).await?;
-        }
-        Ok(moved)
-    }
-
-    /// Whether nothing is left: no message, no event, no request.
-    async fn is_idle(&mut self) -> anyhow::Result<bool> {
-        let broker = &self.world.broker;
-        let empty = |queue: &String| broker.depth(queue) == Some(0) && broker.unsettled(queue) == 0;
-        if !broker.queues().iter().all(empty) {
-            return Ok(false);
-        }
-        for alive in self.world.members.iter().filter_map(|member| member.alive.as_ref()) {
-            if pending(alive.process.pool().pg()).await? > 0 {
-                return Ok(false);
-            }
-        }
-        match &self.world.rests_when {
-            Some(done) => done().await,
-            None => Ok(true),
-        }
     }
 }
 

@@ -13,6 +13,7 @@
 //! See `examples/simulate.rs` for one of your own.
 
 mod database;
+mod drain;
 mod driver;
 mod faults;
 mod process;

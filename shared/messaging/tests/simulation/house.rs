@@ -190,11 +190,11 @@ fn left_in_order(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn identity(service: &str) -> Identity {
+pub fn identity(service: &str) -> Identity {
     Identity::new(NAMESPACE, "test", service)
 }
 
-fn signer(service: &str) -> Signer {
+pub fn signer(service: &str) -> Signer {
     Signer::from_seed(format!("{service}-1"), [service.len() as u8; 32])
 }
 
