@@ -214,12 +214,17 @@ mod armed {
             return rows;
         }
         let last = rows.iter().map(|row| row.seq).max().unwrap_or(0);
-        #[cfg(feature = "simulation")]
-        let seen = super::planned::move_cursor(last);
-        #[cfg(not(feature = "simulation"))]
-        let seen = None;
-        let seen = seen.unwrap_or_else(|| CURSOR.fetch_max(last, Ordering::AcqRel));
+        let seen = move_cursor(last);
         rows.into_iter().filter(|row| row.seq > seen).collect()
+    }
+
+    /// Moves the cursor on to `last` and returns where it was.
+    fn move_cursor(last: i64) -> i64 {
+        #[cfg(feature = "simulation")]
+        if let Some(seen) = super::planned::move_cursor(last) {
+            return seen;
+        }
+        CURSOR.fetch_max(last, Ordering::AcqRel)
     }
 
     /// [`Bug::SplitAggregates`]: every relay takes part in every partition.
