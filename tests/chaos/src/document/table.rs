@@ -21,6 +21,15 @@ pub(super) struct Row {
 /// Where most of the kit's tests are.
 pub(super) const KIT: &str = "shared/messaging/tests/promises/";
 
+/// The tests in which the simulation finds each bug, in the order of the bugs.
+pub(super) const SIMULATED: [&str; 5] = [
+    "shared/messaging/tests/simulation/main.rs::an_acknowledgement_before_the_commit_is_found",
+    "shared/messaging/tests/simulation/main.rs::confirms_taken_by_their_position_are_found",
+    "shared/messaging/tests/simulation/main.rs::an_inbox_row_in_a_transaction_of_its_own_is_found",
+    "shared/messaging/tests/simulation/main.rs::a_relay_that_never_looks_back_is_found",
+    "shared/messaging/tests/simulation/main.rs::relays_that_share_an_aggregate_are_found",
+];
+
 macro_rules! rows {
     ($($id:literal, $words:literal, [$($test:literal),* $(,)?], $missing:literal;)+) => {
         &[$(Row { id: $id, words: $words, tests: &[$($test),*], missing: $missing }),+]
