@@ -164,8 +164,7 @@ async fn judge(
         }
     }
     violations.extend(unparked(world, tap).await?);
-    let (_, out_of_order) = tap.out_of_order();
-    violations.extend(out_of_order.into_iter().map(|one| format!("I13 {one}")));
+    violations.extend(tap.out_of_order().into_iter().map(|one| format!("I13 {one}")));
     let mut endings = BTreeMap::new();
     for one in seen {
         violations.extend(one.faults.iter().map(|fault| format!("I14 {fault}")));

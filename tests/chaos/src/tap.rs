@@ -87,12 +87,12 @@ impl Tap {
     }
 
     /// Aggregates whose versions were first heard in another order than 1, 2, 3, ...
-    pub(crate) fn out_of_order(&self) -> (u64, Vec<String>) {
+    pub(crate) fn out_of_order(&self) -> Vec<String> {
         let heard = self.heard();
         let wrong = |versions: &[u32]| versions.iter().zip(1..).any(|(one, n)| *one != n);
         let told = heard.versions.iter().filter(|(_, versions)| wrong(versions));
         let told = told.map(|((source, subject), all)| format!("{subject} of {source}: {all:?}"));
-        (heard.versions.len() as u64, told.collect())
+        told.collect()
     }
 
     /// Events that were heard.
