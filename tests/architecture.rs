@@ -35,6 +35,7 @@ fn allowed(package: &str) -> Option<BTreeSet<&'static str>> {
             "payment",
             "sandbox",
         ]),
+        "bench" => of(&["contracts", "envelope", "messaging", "sandbox", "shop", "testkit"]),
         "chaos" => of(&["envelope", "messaging", "sandbox", "shop", "testkit"]),
         "compose" => of(&["sandbox"]),
         "tests" => of(&[]),

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use sandbox::postgres::Postgres;
+use sandbox::ports::free_port;
+use sandbox::postgres::{Postgres, PostgresOptions};
 use sandbox::rabbitmq::{RabbitMq, RabbitOptions, RabbitPorts, find_scripts};
 use tokio::process::Command;
 
@@ -139,9 +140,24 @@ impl PrivatePostgres {
         must("cannot start a Postgres", Self::try_start().await)
     }
 
+    /// Starts a Postgres whose commits wait for the disk, with the settings of `shop up`: for what is
+    /// measured.
+    ///
+    /// # Panics
+    /// When it cannot be started, with the reason and the fix.
+    pub async fn durable() -> Self {
+        must("cannot start a Postgres", Self::try_durable().await)
+    }
+
     pub(crate) async fn try_start() -> Result<Self> {
         let guard = private_folder()?;
         Ok(Self { postgres: start_postgres(guard.folder()).await?, _guard: guard })
+    }
+
+    async fn try_durable() -> Result<Self> {
+        let guard = private_folder()?;
+        let options = PostgresOptions::new(guard.folder().join("postgres"), free_port()?);
+        Ok(Self { postgres: Postgres::start(options).await?, _guard: guard })
     }
 
     /// A new, migrated database on this server, as [`Database::new`].

@@ -1,0 +1,50 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "\
+Examples:
+  bench                            every figure, in less than 15 minutes
+  bench --quick                    every figure with smaller loads, in less than 3
+  bench --only relay_drain         those figures whose id begins like this
+  bench --document                 only writes docs/performance.md from the last report
+
+Exit codes: 0 everything was measured, whether a goal is met or not, 1 something could not be.";
+
+/// Every figure that is promised, beside the raw limit of the same run.
+#[derive(Debug, Clone, clap::Parser)]
+#[command(name = "bench", after_help = EXAMPLES)]
+pub struct Args {
+    /// Smaller loads and fewer rounds
+    #[arg(long)]
+    pub quick: bool,
+    /// Figures whose ids begin like this; again for more
+    #[arg(long, value_name = "ID")]
+    pub only: Vec<String>,
+    /// How often everything is measured [default: 3, 1 when quick]
+    #[arg(long, value_name = "N")]
+    pub rounds: Option<usize>,
+    /// Where the report goes
+    #[arg(long, value_name = "FILE", default_value = "target/bench/report.json")]
+    pub report: PathBuf,
+    /// Only writes docs/performance.md and its plots from the report
+    #[arg(long)]
+    pub document: bool,
+    /// The program with the services [default: `shop` beside this one]
+    #[arg(long, value_name = "FILE")]
+    pub shop: Option<PathBuf>,
+}
+
+impl Args {
+    /// How often everything is measured.
+    #[must_use]
+    pub fn rounds(&self) -> usize {
+        self.rounds.unwrap_or(if self.quick { 1 } else { 3 }).max(1)
+    }
+
+    /// Whether a figure is asked for.
+    #[must_use]
+    pub fn wants(&self, id: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| id.starts_with(only.as_str()))
+    }
+}

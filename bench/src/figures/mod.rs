@@ -1,0 +1,31 @@
+//! Everything that is measured, in the order in which it is.
+
+use async_trait::async_trait;
+
+use crate::figure::{Figure, Run};
+use crate::stage::Stage;
+
+/// What one round of a subject came to: a run of each of its figures, in their order, and what is worth
+/// a note.
+#[derive(Debug, Default)]
+pub(crate) struct Round {
+    pub(crate) runs: Vec<Run>,
+    /// By the figure's id.
+    pub(crate) notes: Vec<(&'static str, String)>,
+}
+
+/// Figures that are measured together, with their raw limit, over and over.
+#[async_trait]
+pub(crate) trait Subject: Send {
+    /// What it measures.
+    fn figures(&self) -> &'static [Figure];
+
+    /// Measures everything once. In every second round the raw limit comes after what it limits, so
+    /// that neither always finds the machine warmer.
+    async fn round(&mut self, stage: &Stage, number: usize) -> anyhow::Result<Round>;
+}
+
+/// All of them.
+pub(crate) fn all() -> Vec<Box<dyn Subject>> {
+    Vec::new()
+}
