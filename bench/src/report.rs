@@ -37,7 +37,8 @@ impl Report {
     /// When there is none.
     pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(path);
-        let text = text.with_context(|| format!("no report in {}: run it first", path.display()))?;
+        let text =
+            text.with_context(|| format!("no report in {}: run it first", path.display()))?;
         Ok(serde_json::from_str(&text)?)
     }
 

@@ -8,7 +8,8 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use testkit::{Broker, PrivatePostgres};
 
 /// What decides in Postgres whether a commit survives.
-const DURABILITY: [&str; 4] = ["fsync", "synchronous_commit", "full_page_writes", "wal_sync_method"];
+const DURABILITY: [&str; 4] =
+    ["fsync", "synchronous_commit", "full_page_writes", "wal_sync_method"];
 
 /// What is measured on.
 #[derive(Debug)]

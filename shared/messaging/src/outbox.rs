@@ -83,13 +83,15 @@ pub(crate) async fn insert(conn: &mut PgConnection, rows: &[NewRow]) -> Result<(
     Ok(())
 }
 
-/// The oldest unpublished rows of `partitions`, oldest first: by state, never by cursor. An
-/// aggregate whose earlier event has to wait is left out whole, or its order would break. Ordered by
-/// the expression of the index of pending rows, so that the planner takes no other.
+/// The oldest unpublished rows of `partitions`, oldest first, but for those that are `under_way`: by
+/// state, never by cursor. An aggregate whose earlier event has to wait is left out whole, or its order
+/// would break. Ordered by the expression of the index of pending rows, so that the planner takes no
+/// other.
 pub(crate) async fn pending(
     pg: &PgPool,
     partitions: Partitions,
     now: DateTime<Utc>,
+    under_way: &[i64],
     limit: i64,
 ) -> Result<Vec<Row>, sqlx::Error> {
     sqlx::query_as!(
@@ -99,7 +101,7 @@ pub(crate) async fn pending(
             case when attempts = 0 then greatest(created_at, not_before) else created_at end
                 as "due_at!"
         from messaging.outbox o
-        where published_at is null and partition = any($1)
+        where published_at is null and partition = any($1) and seq <> all($4)
           and (not_before is null or not_before <= $2)
           and not exists (
               select from messaging.outbox earlier
@@ -110,6 +112,7 @@ pub(crate) async fn pending(
         &partitions.numbers(),
         now,
         limit,
+        under_way,
     )
     .fetch_all(pg)
     .await

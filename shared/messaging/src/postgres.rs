@@ -3,13 +3,16 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection as _, PgPool};
 
 use crate::pool::Pool;
 
 /// A request waits no longer than this for a connection; then the database counts as away.
 const ACQUIRE: Duration = Duration::from_secs(3);
+/// A connection that was used a moment ago is not asked whether it still stands: that would be a round
+/// trip in front of every transaction, and its first statement finds out as well.
+const ASK_AFTER: Duration = Duration::from_secs(1);
 
 /// A pool that connects when it is first used, so that a service starts while its database is away.
 /// Locks are waited for 5 s at most, and a transaction that idles for 30 s is ended by the server:
@@ -29,6 +32,15 @@ pub fn connect_lazily(url: &str, name: &str, connections: u32) -> Result<PgPool,
     Ok(PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE)
+        .test_before_acquire(false)
+        .before_acquire(|connection, about| {
+            Box::pin(async move {
+                if about.idle_for >= ASK_AFTER {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
         .connect_lazy_with(options))
 }
 

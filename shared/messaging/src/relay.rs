@@ -1,31 +1,33 @@
 //! The relay: takes committed events from the outbox to the broker.
 //!
 //! Claim, publish, confirm, mark. No transaction is open while it talks to the broker, a row is
-//! marked only when its own confirm came, and of one aggregate only one event is in flight.
+//! marked only when its own confirm came, and of one aggregate only one event is in flight. While a
+//! backlog lasts, the database marks the last batch and reads the next one as the broker takes this
+//! one.
 
-use std::collections::{HashMap, HashSet};
+mod fates;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use metrics::{counter, gauge, histogram};
 use opentelemetry::Context;
 
 use crate::crash::{self, Point};
 use crate::lease::Leases;
-use crate::outbox::{self, Refused, Row};
+use crate::outbox::{self, Row};
+use crate::partition::Partitions;
 use crate::pool::Pool;
 use crate::retry::Backoff;
 use crate::step::{Progress, Step};
 use crate::trace;
 use crate::transport::{Blocked, Fate, Outgoing, Publisher, Transport};
 use crate::vitals::{Part, Vitals};
+use fates::{Fates, fate_name, next_wave, settle};
 
 /// Rows per claim. Large enough to hide the broker's latency, small enough to settle within one.
 const BATCH: i64 = 500;
-/// How soon a row that no queue wanted, or a full one refused, is tried again: 0.25 s doubling.
-const REFUSED_BASE: Duration = Duration::from_millis(250);
-const REFUSED_MAX: Duration = Duration::from_secs(5);
 /// How often a publish that waits is asked whether the broker holds it back.
 const BLOCKED_LOOK: Duration = Duration::from_secs(1);
 
@@ -40,6 +42,30 @@ pub struct Relay {
     database_away: Backoff,
     /// The last publish came to nothing: a connection alone is no sign of health then.
     unconfirmed: bool,
+    backlog: Backlog,
+}
+
+/// What a full batch leaves to be done while the next one is under way.
+#[derive(Default)]
+struct Backlog {
+    /// What became of the last batch, not stored yet.
+    owed: Fates,
+    /// The next batch, read for these partitions while the last one was under way.
+    ahead: Option<(Partitions, Batch)>,
+}
+
+/// Rows that may go now.
+struct Batch {
+    rows: Vec<Row>,
+    /// Whether as many were read as a batch may have: there may be more.
+    full: bool,
+}
+
+impl Batch {
+    fn of(rows: Vec<Row>) -> Self {
+        let full = rows.len() as i64 == BATCH;
+        Self { rows, full }
+    }
 }
 
 impl Relay {
@@ -58,6 +84,7 @@ impl Relay {
             broker_away,
             database_away,
             unconfirmed: false,
+            backlog: Backlog::default(),
         }
     }
 
@@ -76,22 +103,24 @@ impl Relay {
             return Ok(Progress::Idle(self.broker_away.next(self.pool.clock())));
         }
         if owned.is_empty() {
+            self.settle_owed().await?;
             self.owe_nothing();
             return Ok(Progress::Idle(self.leases.due_in()));
         }
         let now = self.pool.clock().now();
-        let rows = outbox::pending(self.pool.pg(), owned, now, BATCH).await?;
-        if rows.is_empty() {
+        let Batch { rows, full } = self.claim(owned, now).await?;
+        if rows.is_empty() && !full {
+            self.settle_owed().await?;
             self.owe_nothing();
             return self.idle(now).await;
         }
         crash::point(Point::C5);
-        let full = rows.len() as i64 == BATCH;
+        let backlog = full.then_some(owned);
         #[cfg(feature = "crash-points")]
         let (rows, session) = crash::claim(self.pool.pg(), crash::past_cursor(rows)).await?;
         #[cfg(feature = "crash-points")]
         let full = full || session.is_some();
-        let all_known = self.publish(rows).await?;
+        let all_known = self.publish(rows, backlog).await?;
         if !all_known {
             let spent = self.publisher.take();
             let why = spent.map_or_else(String::new, |publisher| publisher.trouble());
@@ -105,6 +134,17 @@ impl Relay {
         // A batch that was not full leaves nothing behind but what is written meanwhile, and that
         // gives the signal.
         Ok(if full { Progress::More } else { self.idle(now).await? })
+    }
+
+    /// The next batch: the one that was read ahead, unless the leases have changed meanwhile.
+    async fn claim(&mut self, owned: Partitions, now: DateTime<Utc>) -> Result<Batch, sqlx::Error> {
+        match self.backlog.ahead.take() {
+            Some((partitions, batch)) if partitions == owned => Ok(batch),
+            _ => {
+                self.settle_owed().await?;
+                Ok(Batch::of(outbox::pending(self.pool.pg(), owned, now, &[], BATCH).await?))
+            }
+        }
     }
 
     /// How long there is nothing to do: until the next waiting row is due.
@@ -143,15 +183,63 @@ impl Relay {
         }
     }
 
+    /// Publishes the rows and stores what became of them. Where partitions have a `backlog`, the
+    /// database works meanwhile: on the batch before and the one after. False when some fate is unknown.
+    async fn publish(
+        &mut self,
+        rows: Vec<Row>,
+        backlog: Option<Partitions>,
+    ) -> Result<bool, sqlx::Error> {
+        let Some(partitions) = backlog else {
+            self.settle_owed().await?;
+            let fates = self.in_waves(rows).await;
+            crash::point(Point::C6b);
+            settle(&self.pool, &fates).await?;
+            return Ok(!fates.unknown);
+        };
+        let owed = std::mem::take(&mut self.backlog.owed);
+        let under_way: Vec<i64> = rows.iter().map(|row| row.seq).collect();
+        let (pool, now) = (self.pool.clone(), self.pool.clock().now());
+        let behind = async {
+            settle(&pool, &owed).await?;
+            outbox::pending(pool.pg(), partitions, now, &under_way, BATCH).await.map(Batch::of)
+        };
+        let (fates, ahead) = futures_util::join!(self.in_waves(rows), behind);
+        crash::point(Point::C6b);
+        if fates.unknown {
+            settle(&self.pool, &fates).await?;
+            return Ok(false);
+        }
+        // It was read before anybody knew which aggregates have to wait.
+        let ahead = ahead.map(|mut batch| {
+            batch.rows.retain(|row| !fates.held.contains(&row.subject));
+            (partitions, batch)
+        });
+        let broken_off = fates.broken_off;
+        self.backlog.owed = fates;
+        // What comes after events that were not published must not go before them.
+        self.backlog.ahead = Some(ahead?).filter(|_| !broken_off);
+        Ok(true)
+    }
+
+    /// Stores what became of the last batch of a backlog.
+    async fn settle_owed(&mut self) -> Result<(), sqlx::Error> {
+        settle(&self.pool, &std::mem::take(&mut self.backlog.owed)).await
+    }
+
     /// Publishes the rows in waves: of each aggregate one event per wave, the next only when the
-    /// one before is confirmed. False when some fate is unknown.
-    async fn publish(&mut self, rows: Vec<Row>) -> Result<bool, sqlx::Error> {
+    /// one before is confirmed.
+    async fn in_waves(&mut self, rows: Vec<Row>) -> Fates {
         let mut rest = rows;
         let mut fates = Fates::default();
         while !rest.is_empty() {
             let (wave, later) = next_wave(rest, &fates.held);
             rest = later;
-            if wave.is_empty() || !self.leases.hold() {
+            if wave.is_empty() {
+                break;
+            }
+            if !self.leases.hold() {
+                fates.broken_off = true;
                 break;
             }
             let sent = self.send(&wave).await;
@@ -160,9 +248,7 @@ impl Relay {
                 break;
             }
         }
-        crash::point(Point::C6b);
-        self.settle(&fates).await?;
-        Ok(!fates.unknown)
+        fates
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the relay that the ban points to")]
@@ -202,19 +288,6 @@ impl Relay {
         }
         fates
     }
-
-    /// Stores what became of a batch, in one statement per outcome.
-    async fn settle(&mut self, fates: &Fates) -> Result<(), sqlx::Error> {
-        if !fates.confirmed.is_empty() {
-            let now = self.pool.clock().now();
-            outbox::mark_published(self.pool.pg(), &fates.confirmed, now).await?;
-        }
-        if !fates.refused.is_empty() {
-            self.pool.set_some_wait(true);
-            outbox::mark_refused(self.pool.pg(), &fates.refused).await?;
-        }
-        Ok(())
-    }
 }
 
 /// Tells whether the broker holds us back for as long as `publishing` goes on, which may be as long as
@@ -231,63 +304,6 @@ async fn telling<T>(publishing: impl Future<Output = T>, blocked: &Blocked) -> T
 
 fn tell_blocked(blocked: bool) {
     gauge!("broker_blocked").set(f64::from(u8::from(blocked)));
-}
-
-/// What became of a batch.
-#[derive(Default)]
-struct Fates {
-    confirmed: Vec<i64>,
-    refused: Vec<Refused>,
-    /// Aggregates whose later events have to wait.
-    held: HashSet<String>,
-    /// Whether nobody knows of some.
-    unknown: bool,
-}
-
-impl Fates {
-    fn take(&mut self, wave: &[Row], fates: &[Fate], now: DateTime<Utc>) {
-        let mut new = HashMap::new();
-        for (row, fate) in wave.iter().zip(fates) {
-            counter!("outbox_publish_total", "fate" => fate_name(fate)).increment(1);
-            match fate {
-                Fate::Confirmed => {
-                    let took = now.signed_duration_since(row.due_at).to_std();
-                    histogram!("commit_to_confirm_seconds").record(took.unwrap_or_default());
-                    self.confirmed.push(row.seq);
-                    continue;
-                }
-                // Time that the broker is away spends no attempt.
-                Fate::Unknown => self.unknown = true,
-                Fate::Unroutable | Fate::Refused => self.refused.push(refusal(row, fate, now)),
-            }
-            if row.attempts == 0 && *fate != Fate::Unknown {
-                *new.entry((&*row.event_type, fate_name(fate))).or_insert(0_u32) += 1;
-            }
-            self.held.insert(row.subject.clone());
-        }
-        for ((r#type, fate), events) in new {
-            tracing::warn!(r#type, fate, events, "events wait");
-        }
-    }
-}
-
-/// The rows that may go now (the first of each aggregate that is not held), and those after them.
-fn next_wave(rows: Vec<Row>, held: &HashSet<String>) -> (Vec<Row>, Vec<Row>) {
-    let mut taken = HashSet::new();
-    rows.into_iter()
-        .filter(|row| !held.contains(&row.subject))
-        .partition(|row| taken.insert(row.subject.clone()))
-}
-
-fn refusal(row: &Row, fate: &Fate, now: DateTime<Utc>) -> Refused {
-    let doubled = 2_u32.saturating_pow(row.attempts.max(0).unsigned_abs());
-    let pause = REFUSED_BASE.saturating_mul(doubled).min(REFUSED_MAX);
-    let why = match fate {
-        Fate::Unroutable => "no queue is bound for this type",
-        _ => "the broker refused it: a queue is full",
-    };
-    let not_before = now + TimeDelta::from_std(pause).unwrap_or_default();
-    Refused { seq: row.seq, why: why.to_owned(), not_before }
 }
 
 fn publish_span(pool: &Pool, row: &Row, now: DateTime<Utc>) -> Context {
@@ -314,15 +330,6 @@ pub(crate) fn name_metrics() {
     gauge!("broker_blocked").increment(0.0);
 }
 
-fn fate_name(fate: &Fate) -> &'static str {
-    match fate {
-        Fate::Confirmed => "confirmed",
-        Fate::Unroutable => "unroutable",
-        Fate::Refused => "refused",
-        Fate::Unknown => "unknown",
-    }
-}
-
 impl Step for Relay {
     async fn step(&mut self) -> Progress {
         let advanced = self.advance().await;
@@ -342,51 +349,16 @@ impl Step for Relay {
 
     async fn close(&mut self) {
         // What was committed while the loop was ending leaves before the door closes.
-        if let Err(error) = self.advance().await {
+        let left = match self.advance().await {
+            Ok(_) => self.settle_owed().await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = left {
             tracing::debug!(%error, "last events stay in the outbox");
         }
         if let Some(publisher) = self.publisher.take() {
             publisher.close().await;
         }
         self.leases.release().await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use uuid::Uuid;
-
-    fn row(seq: i64, subject: &str) -> Row {
-        Row {
-            seq,
-            event_id: Uuid::nil(),
-            event_type: String::new(),
-            subject: subject.to_owned(),
-            correlation_id: Uuid::nil(),
-            body: Vec::new(),
-            signature: Vec::new(),
-            key_id: String::new(),
-            traceparent: None,
-            tracestate: None,
-            created_at: DateTime::UNIX_EPOCH,
-            due_at: DateTime::UNIX_EPOCH,
-            attempts: 0,
-        }
-    }
-
-    fn seqs(rows: &[Row]) -> Vec<i64> {
-        rows.iter().map(|r| r.seq).collect()
-    }
-
-    #[test]
-    fn a_wave_takes_the_first_event_of_each_aggregate_and_leaves_held_ones_out() {
-        let rows = vec![row(1, "a"), row(2, "b"), row(3, "a"), row(4, "c"), row(5, "c")];
-        let held = HashSet::from(["c".to_owned()]);
-        let (wave, rest) = next_wave(rows, &held);
-        assert_eq!(seqs(&wave), [1, 2]);
-        assert_eq!(seqs(&rest), [3]);
-        let (wave, rest) = next_wave(rest, &HashSet::from(["a".to_owned()]));
-        assert!(wave.is_empty() && rest.is_empty());
     }
 }
