@@ -31,7 +31,7 @@ impl Stage {
         let beside = || Ok::<_, std::io::Error>(std::env::current_exe()?.with_file_name("shop"));
         let shop = shop.map_or_else(beside, Ok)?;
         let shop = shop.canonicalize().with_context(|| format!("no {}", shop.display()))?;
-        let (postgres, broker) = tokio::join!(PrivatePostgres::durable(), Broker::private());
+        let (postgres, broker) = tokio::join!(PrivatePostgres::durable(), Broker::durable());
         Ok(Self { postgres, broker, shop, quick })
     }
 

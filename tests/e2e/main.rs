@@ -9,6 +9,7 @@
 )]
 
 mod cancellations;
+mod cost;
 mod crashes;
 mod endings;
 mod happy_path;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use messaging::retry::Backoff;
-use messaging::step::{Progress, Signal, Step, repeat};
+use messaging::step::{Progress, Step, repeat};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +15,9 @@ use super::{BEHIND, Changes, Feed};
 const BITE: i64 = 1_000;
 /// After changes were found, others that are committed within this time are told together.
 const PAUSE: Duration = Duration::from_millis(10);
+/// While nobody listens here, changes are looked at no more often than this. Who begins to listen
+/// meanwhile is told of all of them.
+const UNHEARD: Duration = Duration::from_secs(1);
 /// The longest time between two looks: a replica may have died between its commit and its word.
 const POLL: Duration = Duration::from_secs(5);
 
@@ -24,6 +27,8 @@ pub struct Follower<C: Changes> {
     feed: Feed<C>,
     /// The number of the last change that was told.
     told: Option<i64>,
+    /// When nobody listened at the last look, by the clock's running time.
+    unheard: Option<Duration>,
     /// Whether something was committed here, which the others do not know yet.
     own: Arc<AtomicBool>,
     trouble: Backoff,
@@ -33,12 +38,13 @@ impl<C: Changes> Follower<C> {
     /// Nothing happens until it is stepped or run.
     pub fn new(feed: Feed<C>) -> Self {
         let trouble = Backoff::new(Duration::from_millis(50), POLL);
-        Self { feed, told: None, own: Arc::default(), trouble }
+        Self { feed, told: None, unheard: None, own: Arc::default(), trouble }
     }
 
     /// Runs until `stop`.
     pub async fn run(self, stop: CancellationToken) {
-        let (feed, look, own) = (self.feed.clone(), Signal::new(), Arc::clone(&self.own));
+        let (feed, look, own) =
+            (self.feed.clone(), self.feed.look().clone(), Arc::clone(&self.own));
         let ours = async {
             loop {
                 feed.changed().wait().await;
@@ -60,12 +66,20 @@ impl<C: Changes> Follower<C> {
             Some(told) => told,
             None => self.begin().await?,
         };
+        if let Some(left) = self.may_wait() {
+            if !own {
+                return Ok(Progress::Idle(left));
+            }
+            // Somebody may listen elsewhere.
+            self.ring().await;
+            return Ok(self.pause().await);
+        }
         let numbered = self.feed.0.changes.give_numbers().await?;
         if own || numbered > 0 {
             self.ring().await;
         }
         if self.nobody_listens().await? {
-            return Ok(if numbered > 0 { self.pause().await } else { Progress::Idle(POLL) });
+            return Ok(Progress::Idle(POLL));
         }
         let changes = self.feed.0.changes.after(told, BITE).await?;
         let some = !changes.is_empty();
@@ -76,9 +90,19 @@ impl<C: Changes> Follower<C> {
         Ok(if some || numbered > 0 { self.pause().await } else { Progress::Idle(POLL) })
     }
 
+    /// How long the next look has time, while nobody listens.
+    fn may_wait(&self) -> Option<Duration> {
+        if self.feed.readers() > 0 {
+            return None;
+        }
+        let since = self.feed.0.pool.clock().running().saturating_sub(self.unheard?);
+        UNHEARD.checked_sub(since).filter(|left| !left.is_zero())
+    }
+
     /// Then nothing is read for nobody. A stream that begins reads by itself what was there before it
     /// did, so that what was there before the last look at who listens is told.
     async fn nobody_listens(&mut self) -> anyhow::Result<bool> {
+        self.unheard = None;
         if self.feed.readers() > 0 {
             return Ok(false);
         }
@@ -86,6 +110,7 @@ impl<C: Changes> Follower<C> {
         let nobody = self.feed.readers() == 0;
         if nobody {
             self.told = Some(last);
+            self.unheard = Some(self.feed.0.pool.clock().running());
         }
         Ok(nobody)
     }

@@ -110,6 +110,8 @@ struct Inner<C: Changes> {
     pool: Pool,
     bell: Bell,
     changed: Signal,
+    /// Wakes the task that follows changes.
+    look: Signal,
     /// Empty until the task knows from where on it tells of changes: who listens before might miss
     /// some.
     live: OnceLock<broadcast::Sender<Arc<Line<C>>>>,
@@ -148,8 +150,9 @@ impl<C: Changes> Feed<C> {
         bell: Bell,
         heartbeat: Duration,
     ) -> Self {
-        let (changed, live, reads) = (Signal::new(), OnceLock::new(), Semaphore::new(READS));
-        Self(Arc::new(Inner { changes, render, pool, bell, changed, live, reads, heartbeat }))
+        let (changed, look) = (Signal::new(), Signal::new());
+        let (live, reads) = (OnceLock::new(), Semaphore::new(READS));
+        Self(Arc::new(Inner { changes, render, pool, bell, changed, look, live, reads, heartbeat }))
     }
 
     /// The same feed anew, with streams that show every `heartbeat` (15 s when nothing is said) that
@@ -163,6 +166,10 @@ impl<C: Changes> Feed<C> {
     /// To be given after each commit that may have changed something.
     pub fn changed(&self) -> &Signal {
         &self.0.changed
+    }
+
+    fn look(&self) -> &Signal {
+        &self.0.look
     }
 
     /// The word to the other replicas.
@@ -189,9 +196,12 @@ impl<C: Changes> Feed<C> {
         Arc::new(Line { data: (self.0.render)(&change), change })
     }
 
-    /// All changes that are told from now on. None before the task has begun.
+    /// All changes that are told from now on, and the latest that were told to nobody. None before the
+    /// task has begun.
     fn subscribe(&self) -> Result<Live<C>, NotBegun> {
-        self.0.live.get().map(broadcast::Sender::subscribe).ok_or(NotBegun)
+        let live = self.0.live.get().map(broadcast::Sender::subscribe).ok_or(NotBegun)?;
+        self.look().notify();
+        Ok(live)
     }
 
     /// Those that nobody hears are read from the database when somebody wants them.

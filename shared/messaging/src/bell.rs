@@ -28,12 +28,15 @@ impl Bell {
         Self { pool, channel }
     }
 
-    /// Tells the others. In a statement of its own: within a transaction it would make all commits
-    /// queue up.
+    /// Tells the others, if there are any: each word is a commit. In a statement of its own: within a
+    /// transaction it would make all commits queue up.
     ///
     /// # Errors
     /// The database's own; then the others find out when they look by themselves.
     pub async fn ring(&self) -> Result<(), sqlx::Error> {
+        if self.pool.is_alone() {
+            return Ok(());
+        }
         sqlx::query("select pg_notify($1, $2)")
             .bind(self.channel)
             .bind(self.own_name())

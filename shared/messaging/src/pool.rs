@@ -11,7 +11,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::answers;
-use crate::partition::Partitions;
+use crate::partition::{PARTITIONS, Partitions};
 use crate::room::Room;
 use crate::step::Signal;
 
@@ -213,6 +213,13 @@ impl Pool {
     /// The partitions that this process's relay publishes.
     pub(crate) fn set_owned(&self, owned: Partitions) {
         self.0.owned.store(owned.bits(), Ordering::Relaxed);
+    }
+
+    /// Whether this process publishes all partitions. Then it shares its database with no other replica,
+    /// or with one that has come within the last four seconds.
+    pub(crate) fn is_alone(&self) -> bool {
+        let owned = Partitions::from_bits(self.0.owned.load(Ordering::Relaxed));
+        (0..PARTITIONS).collect::<Partitions>().is_subset(owned)
     }
 
     /// Wakes whoever publishes these partitions: our own relay at once, others by a notification.

@@ -7,6 +7,7 @@
 
 mod fates;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,15 +58,8 @@ struct Backlog {
 /// Rows that may go now.
 struct Batch {
     rows: Vec<Row>,
-    /// Whether as many were read as a batch may have: there may be more.
+    /// Whether there may be more.
     full: bool,
-}
-
-impl Batch {
-    fn of(rows: Vec<Row>) -> Self {
-        let full = rows.len() as i64 == BATCH;
-        Self { rows, full }
-    }
 }
 
 impl Relay {
@@ -142,7 +136,9 @@ impl Relay {
             Some((partitions, batch)) if partitions == owned => Ok(batch),
             _ => {
                 self.settle_owed().await?;
-                Ok(Batch::of(outbox::pending(self.pool.pg(), owned, now, &[], BATCH).await?))
+                let rows = outbox::pending(self.pool.pg(), owned, now, &[], BATCH).await?;
+                let full = rows.len() as i64 == BATCH;
+                Ok(Batch { rows, full })
             }
         }
     }
@@ -197,28 +193,31 @@ impl Relay {
             settle(&self.pool, &fates).await?;
             return Ok(!fates.unknown);
         };
+        // A second wave of a few would cost as much time as the first: it goes with the next batch.
+        let (wave, later) = next_wave(rows, &HashSet::new());
+        let under_way: Vec<i64> = wave.iter().chain(&later).map(|row| row.seq).collect();
+        let room = BATCH - later.len() as i64;
         let owed = std::mem::take(&mut self.backlog.owed);
-        let under_way: Vec<i64> = rows.iter().map(|row| row.seq).collect();
         let (pool, now) = (self.pool.clone(), self.pool.clock().now());
         let behind = async {
             settle(&pool, &owed).await?;
-            outbox::pending(pool.pg(), partitions, now, &under_way, BATCH).await.map(Batch::of)
+            outbox::pending(pool.pg(), partitions, now, &under_way, room).await
         };
-        let (fates, ahead) = futures_util::join!(self.in_waves(rows), behind);
+        let (fates, ahead) = futures_util::join!(self.in_waves(wave), behind);
         crash::point(Point::C6b);
         if fates.unknown {
             settle(&self.pool, &fates).await?;
             return Ok(false);
         }
-        // It was read before anybody knew which aggregates have to wait.
-        let ahead = ahead.map(|mut batch| {
-            batch.rows.retain(|row| !fates.held.contains(&row.subject));
-            (partitions, batch)
-        });
-        let broken_off = fates.broken_off;
-        self.backlog.owed = fates;
         // What comes after events that were not published must not go before them.
-        self.backlog.ahead = Some(ahead?).filter(|_| !broken_off);
+        let ahead = ahead.map(|rows| {
+            let full = !later.is_empty() || rows.len() as i64 == room;
+            let rows = later.into_iter().chain(rows);
+            let may_go = rows.filter(|row| !fates.held.contains(&row.subject) && !fates.broken_off);
+            (partitions, Batch { rows: may_go.collect(), full })
+        });
+        self.backlog.owed = fates;
+        self.backlog.ahead = Some(ahead?);
         Ok(true)
     }
 

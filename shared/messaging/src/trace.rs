@@ -72,7 +72,17 @@ pub(crate) struct About<'a> {
 }
 
 impl About<'_> {
-    fn attributes(self, operation_type: &'static str, operation: &'static str) -> Vec<KeyValue> {
+    /// None for a span below one that nobody will see: making them costs more than the span.
+    fn attributes(
+        self,
+        parent: &Context,
+        operation_type: &'static str,
+        operation: &'static str,
+    ) -> Vec<KeyValue> {
+        let span = parent.span();
+        if span.span_context().is_valid() && !span.span_context().is_sampled() {
+            return Vec::new();
+        }
         vec![
             KeyValue::new("messaging.system", self.system),
             KeyValue::new("messaging.operation.type", operation_type),
@@ -94,7 +104,7 @@ pub(crate) fn create(tracer: &BoxedTracer, parent: &Context, about: About<'_>) -
     let span = tracer
         .span_builder(name)
         .with_kind(SpanKind::Producer)
-        .with_attributes(about.attributes("create", "create"));
+        .with_attributes(about.attributes(parent, "create", "create"));
     parent.with_span(span.start_with_context(tracer, parent))
 }
 
@@ -107,7 +117,7 @@ pub(crate) fn publish(
     waited: Duration,
 ) -> Context {
     let name = format!("publish {}", about.destination);
-    let mut attributes = about.attributes("send", "publish");
+    let mut attributes = about.attributes(creation, "send", "publish");
     attributes.push(KeyValue::new("tidings.outbox.wait_ms", waited.as_secs_f64() * 1_000.0));
     let span = tracer.span_builder(name).with_kind(SpanKind::Client).with_attributes(attributes);
     creation.with_span(span.start_with_context(tracer, creation))
@@ -117,7 +127,7 @@ pub(crate) fn publish(
 /// with a link to the creation context, which travels on unchanged.
 pub(crate) fn put_back(tracer: &BoxedTracer, creation: &Context, about: About<'_>) -> Context {
     let name = format!("publish {}", about.destination);
-    let attributes = about.attributes("send", "publish");
+    let attributes = about.attributes(&Context::new(), "send", "publish");
     let mut builder =
         tracer.span_builder(name).with_kind(SpanKind::Client).with_attributes(attributes);
     let link = creation.span().span_context().clone();
@@ -144,7 +154,7 @@ pub(crate) fn process(
     let mut builder = tracer
         .span_builder(name)
         .with_kind(SpanKind::Consumer)
-        .with_attributes(about.attributes("process", "process"));
+        .with_attributes(about.attributes(&parent, "process", "process"));
     let link = creation.span().span_context().clone();
     if link.is_valid() {
         builder = builder.with_links(vec![Link::with_context(link)]);
@@ -165,7 +175,7 @@ pub(crate) fn copy(
     let mut builder = tracer
         .span_builder(name)
         .with_kind(SpanKind::Client)
-        .with_attributes(about.attributes("send", "publish"));
+        .with_attributes(about.attributes(process, "send", "publish"));
     let link = creation.span().span_context().clone();
     if link.is_valid() {
         builder = builder.with_links(vec![Link::with_context(link)]);

@@ -115,7 +115,7 @@ fn drop_database(maintenance: &str, name: &str) -> Result<()> {
 
 /// False when there is no such template yet.
 async fn clone_template(admin: &mut PgConnection, template: &str, name: &str) -> Result<bool> {
-    let sql = format!("create database {name} template {template} strategy wal_log");
+    let sql = format!("create database {name} template {template} strategy file_copy");
     match run(admin, sql).await {
         Ok(()) => Ok(true),
         Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(NO_SUCH_DATABASE) => {

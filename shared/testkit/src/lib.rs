@@ -9,6 +9,7 @@ pub mod bad_input;
 pub mod cli;
 mod database;
 mod eventually;
+mod folder;
 mod guard;
 mod management;
 pub mod migrations;

@@ -9,10 +9,11 @@ use sandbox::rabbitmq::{RabbitMq, RabbitOptions, RabbitPorts, find_scripts};
 use tokio::process::Command;
 
 use crate::database::Database;
+use crate::folder::{folder_on_disk, private_folder};
 use crate::guard::Guard;
 use crate::management::Management;
 use crate::must;
-use crate::servers::{private_folder, start_postgres};
+use crate::servers::start_postgres;
 use crate::vhost::Vhost;
 
 /// The broker writes the names of new quorum queues within half a second.
@@ -33,11 +34,20 @@ impl Broker {
     /// # Panics
     /// When it cannot be started, with the reason and the fix.
     pub async fn private() -> Self {
-        must("cannot start a broker", Self::start().await)
+        let private = async { Self::start(private_folder()?).await };
+        must("cannot start a broker", private.await)
     }
 
-    async fn start() -> Result<Self> {
-        let guard = private_folder()?;
+    /// Starts a broker whose data lives where data does that has to be kept: for what is measured.
+    ///
+    /// # Panics
+    /// When it cannot be started, with the reason and the fix.
+    pub async fn durable() -> Self {
+        let durable = async { Self::start(folder_on_disk()?).await };
+        must("cannot start a broker", durable.await)
+    }
+
+    async fn start(guard: Guard) -> Result<Self> {
         let folder = guard.folder().join("rabbitmq");
         let rabbit =
             RabbitMq::start(RabbitOptions::for_tests(folder, RabbitPorts::free()?)).await?;
@@ -155,7 +165,7 @@ impl PrivatePostgres {
     }
 
     async fn try_durable() -> Result<Self> {
-        let guard = private_folder()?;
+        let guard = folder_on_disk()?;
         let options = PostgresOptions::new(guard.folder().join("postgres"), free_port()?);
         Ok(Self { postgres: Postgres::start(options).await?, _guard: guard })
     }

@@ -3,17 +3,15 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use sandbox::data_root;
+use anyhow::Result;
 use sandbox::ports::free_port;
 use sandbox::postgres::{Postgres, PostgresOptions};
 use sandbox::rabbitmq::{RabbitMq, RabbitOptions, RabbitPorts};
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
-use crate::guard::Guard;
 use crate::management::Management;
-use crate::{must, shared, unique};
+use crate::{must, shared};
 
 /// The variables that name servers which are already there.
 pub(crate) const POSTGRES_URL: &str = "TESTKIT_POSTGRES_URL";
@@ -118,13 +116,6 @@ pub(crate) async fn start_pair(folder: &Path) -> Result<(Postgres, RabbitMq)> {
 pub(crate) async fn start_postgres(folder: &Path) -> Result<Postgres> {
     let options = PostgresOptions::for_tests(folder.join("postgres"), free_port()?);
     Ok(Postgres::start(options).await?)
-}
-
-/// A new folder that the servers' accounts can reach and that ends with this process.
-pub(crate) fn private_folder() -> Result<Guard> {
-    let root = data_root(&std::env::temp_dir().join(unique("tidings-test-")));
-    root.create().with_context(|| format!("cannot create {}", root.path.display()))?;
-    Guard::new(&root.path).context("cannot guard the folder of private servers")
 }
 
 #[expect(clippy::disallowed_methods, reason = "the testkit's own switches have their home here")]

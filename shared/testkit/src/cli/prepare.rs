@@ -13,8 +13,9 @@ use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 
 use super::{databases, forget_own_crate};
+use crate::folder::private_folder;
 use crate::migrations::workspace_root;
-use crate::servers::{env, private_folder, start_postgres};
+use crate::servers::{env, start_postgres};
 
 /// The queries by the name of their file.
 type Queries = BTreeMap<String, String>;

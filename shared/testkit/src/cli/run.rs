@@ -9,7 +9,8 @@ use sandbox::process::{interrupt, terminate};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::forget_own_crate;
-use crate::servers::{Servers, private_folder, start_pair};
+use crate::folder::private_folder;
+use crate::servers::{Servers, start_pair};
 
 /// Starts the servers, runs the command, ends and wipes the servers, gives the command's exit code.
 pub(super) async fn run(program: &str, arguments: &[&str]) -> Result<u8> {
