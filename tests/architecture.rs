@@ -87,6 +87,7 @@ fn crates_depend_only_along_the_arrows() {
 #[test]
 fn only_the_transport_knows_the_broker_client() {
     let allowed = [
+        "bench/src/raw/",
         "shared/messaging/src/transport/rabbitmq/",
         "shared/sandbox/",
         "shared/testkit/",

@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,6 +25,10 @@ pub struct Args {
     /// How often everything is measured [default: 3, 1 when quick]
     #[arg(long, value_name = "N")]
     pub rounds: Option<usize>,
+    /// How long an outbox is filled, drained and pruned before it is measured with old rows in it
+    /// [default: 0.5, 0 when quick]
+    #[arg(long, value_name = "MINUTES")]
+    pub churn: Option<f64>,
     /// Where the report goes
     #[arg(long, value_name = "FILE", default_value = "target/bench/report.json")]
     pub report: PathBuf,
@@ -40,6 +45,13 @@ impl Args {
     #[must_use]
     pub fn rounds(&self) -> usize {
         self.rounds.unwrap_or(if self.quick { 1 } else { 3 }).max(1)
+    }
+
+    /// How long an outbox lives before it is measured with old rows in it.
+    #[must_use]
+    pub fn churn(&self) -> Duration {
+        let minutes = self.churn.unwrap_or(if self.quick { 0.0 } else { 0.5 });
+        Duration::try_from_secs_f64(60.0 * minutes).unwrap_or_default()
     }
 
     /// Whether a figure is asked for.

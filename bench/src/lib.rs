@@ -5,9 +5,11 @@
 //! counts, of every ratio the median of each round's own.
 
 pub mod cli;
+mod cpu;
 mod figure;
 mod figures;
 mod machine;
+mod raw;
 mod report;
 mod run;
 mod stage;

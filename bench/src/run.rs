@@ -48,7 +48,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         .into_iter()
         .filter(|subject| subject.figures().iter().any(|figure| args.wants(figure.id)))
         .collect();
-    let stage = Stage::start(args.shop.clone(), args.quick).await?;
+    let stage = Stage::start(&args).await?;
     let results = measure(&mut subjects, &stage, args.rounds()).await?;
     let machine = machine::look(&stage).await?;
     let report = Report::new(machine, results, args.quick, begun.elapsed());

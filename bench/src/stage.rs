@@ -1,11 +1,14 @@
 //! The servers that everything is measured on, as `shop up` starts them: nothing is relaxed for a figure.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use reqwest::Method;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use testkit::{Broker, PrivatePostgres};
+
+use crate::cli::Args;
 
 /// What decides in Postgres whether a commit survives.
 const DURABILITY: [&str; 4] =
@@ -20,6 +23,8 @@ pub(crate) struct Stage {
     pub(crate) shop: PathBuf,
     /// Smaller loads.
     pub(crate) quick: bool,
+    /// How long an outbox lives before it is measured with old rows in it.
+    pub(crate) churn: Duration,
 }
 
 impl Stage {
@@ -27,12 +32,12 @@ impl Stage {
     ///
     /// # Errors
     /// When the services' program is not there.
-    pub(crate) async fn start(shop: Option<PathBuf>, quick: bool) -> anyhow::Result<Self> {
+    pub(crate) async fn start(args: &Args) -> anyhow::Result<Self> {
         let beside = || Ok::<_, std::io::Error>(std::env::current_exe()?.with_file_name("shop"));
-        let shop = shop.map_or_else(beside, Ok)?;
+        let shop = args.shop.clone().map_or_else(beside, Ok)?;
         let shop = shop.canonicalize().with_context(|| format!("no {}", shop.display()))?;
         let (postgres, broker) = tokio::join!(PrivatePostgres::durable(), Broker::durable());
-        Ok(Self { postgres, broker, shop, quick })
+        Ok(Self { postgres, broker, shop, quick: args.quick, churn: args.churn() })
     }
 
     /// The settings of Postgres that decide whether a commit survives.

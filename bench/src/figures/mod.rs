@@ -1,5 +1,7 @@
 //! Everything that is measured, in the order in which it is.
 
+mod kit;
+
 use async_trait::async_trait;
 
 use crate::figure::{Figure, Run};
@@ -14,9 +16,10 @@ pub(crate) struct Round {
     pub(crate) notes: Vec<(&'static str, String)>,
 }
 
-/// Figures that are measured together, with their raw limit, over and over.
-#[async_trait]
-pub(crate) trait Subject: Send {
+/// Figures that are measured together, with their raw limit, over and over. All of them in one task: no
+/// subject has to be fit for another thread.
+#[async_trait(?Send)]
+pub(crate) trait Subject {
     /// What it measures.
     fn figures(&self) -> &'static [Figure];
 
@@ -27,5 +30,5 @@ pub(crate) trait Subject: Send {
 
 /// All of them.
 pub(crate) fn all() -> Vec<Box<dyn Subject>> {
-    Vec::new()
+    kit::subjects()
 }
