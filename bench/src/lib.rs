@@ -13,5 +13,6 @@ mod raw;
 mod report;
 mod run;
 mod stage;
+mod world;
 
 pub use run::run;

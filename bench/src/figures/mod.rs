@@ -1,6 +1,7 @@
 //! Everything that is measured, in the order in which it is.
 
 mod kit;
+mod shop;
 
 use async_trait::async_trait;
 
@@ -30,5 +31,7 @@ pub(crate) trait Subject {
 
 /// All of them.
 pub(crate) fn all() -> Vec<Box<dyn Subject>> {
-    kit::subjects()
+    let mut all = kit::subjects();
+    all.extend(shop::all());
+    all
 }

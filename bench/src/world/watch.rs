@@ -1,0 +1,157 @@
+//! What becomes of orders, as the stream `GET /orders/events` tells it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use anyhow::{Context as _, bail};
+use reqwest::Client;
+use serde::Deserialize;
+use shop::verify::Service;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::World;
+
+/// How an order ended, and when we were told.
+#[derive(Debug, Clone)]
+pub(crate) struct Ended {
+    pub(crate) status: String,
+    pub(crate) at: Instant,
+}
+
+/// Orders that somebody waits for, and those that ended before anybody did.
+#[derive(Debug, Default)]
+struct Known {
+    waiting: HashMap<Uuid, oneshot::Sender<Ended>>,
+    ended: HashMap<Uuid, Ended>,
+    /// Why nothing more comes.
+    over: Option<String>,
+}
+
+/// Watches until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    known: Arc<Mutex<Known>>,
+    _watching: JoinSet<()>,
+}
+
+#[derive(Deserialize)]
+struct Change {
+    order_id: Uuid,
+    status: String,
+}
+
+impl Watch {
+    /// Watches the orders that are placed from now on.
+    ///
+    /// # Errors
+    /// When there is no stream.
+    pub(crate) async fn on(world: &World) -> anyhow::Result<Self> {
+        let last = "select coalesce(max(feed), 0) from order_history";
+        let last = world.count(Service::Order, last).await?;
+        let url = format!("{}/orders/events", world.url(Service::Order));
+        // Without the time-out of requests: it never ends by itself.
+        let client = Client::builder().no_proxy().build()?;
+        let known = Arc::<Mutex<Known>>::default();
+        let mut stream = Stream { client, url, last, known: known.clone() };
+        let first = stream.open().await?;
+        let mut watching = JoinSet::new();
+        watching.spawn(async move {
+            let why = stream.follow(first).await;
+            let mut known = lock(&stream.known);
+            known.over = Some(format!("{why:#}"));
+            // Whoever waits is told by the end of his channel.
+            known.waiting.clear();
+        });
+        Ok(Self { known, _watching: watching })
+    }
+
+    /// Waits for the end of an order.
+    ///
+    /// # Errors
+    /// When the stream ends.
+    pub(crate) async fn end_of(&self, order: Uuid) -> anyhow::Result<Ended> {
+        let receiver = {
+            let mut known = lock(&self.known);
+            if let Some(ended) = known.ended.remove(&order) {
+                return Ok(ended);
+            }
+            if let Some(why) = &known.over {
+                bail!("the stream of orders is over: {why}");
+            }
+            let (sender, receiver) = oneshot::channel();
+            known.waiting.insert(order, sender);
+            receiver
+        };
+        receiver.await.context("the stream of orders is over")
+    }
+}
+
+struct Stream {
+    client: Client,
+    url: String,
+    /// The number of the last change that was heard.
+    last: i64,
+    known: Arc<Mutex<Known>>,
+}
+
+impl Stream {
+    async fn open(&self) -> anyhow::Result<reqwest::Response> {
+        let request = self.client.get(&self.url);
+        // Without it everything that ever happened comes first.
+        let request = if self.last > 0 {
+            request.header("Last-Event-ID", self.last.to_string())
+        } else {
+            request
+        };
+        Ok(request.send().await?.error_for_status()?)
+    }
+
+    /// A stream that falls behind is ended by the service: then it goes on where it was. Ends only
+    /// with an error.
+    async fn follow(&mut self, mut answer: reqwest::Response) -> anyhow::Error {
+        loop {
+            let mut rest = Vec::new();
+            while let Ok(Some(piece)) = answer.chunk().await {
+                let at = Instant::now();
+                rest.extend_from_slice(&piece);
+                while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                    let line: Vec<u8> = rest.drain(..=end).collect();
+                    if let Err(error) = self.hear(&line, at) {
+                        return error;
+                    }
+                }
+            }
+            answer = match self.open().await {
+                Ok(answer) => answer,
+                Err(error) => return error,
+            };
+        }
+    }
+
+    fn hear(&mut self, line: &[u8], at: Instant) -> anyhow::Result<()> {
+        let line = std::str::from_utf8(line)?.trim_end();
+        if let Some(id) = line.strip_prefix("id: ") {
+            self.last = id.parse()?;
+        }
+        let Some(data) = line.strip_prefix("data: ") else { return Ok(()) };
+        let Change { order_id, status } = serde_json::from_str(data)?;
+        if status == "pending" {
+            return Ok(());
+        }
+        let mut known = lock(&self.known);
+        let ended = Ended { status, at };
+        match known.waiting.remove(&order_id) {
+            // Whoever has given up waiting does not miss it.
+            Some(waiting) => drop(waiting.send(ended)),
+            None => drop(known.ended.insert(order_id, ended)),
+        }
+        Ok(())
+    }
+}
+
+fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
+    known.lock().unwrap_or_else(PoisonError::into_inner)
+}
