@@ -85,7 +85,7 @@ async fn rows(stage: &Stage, work: Work, during: Duration) -> anyhow::Result<f64
     let at_once = (work.rows / work.commits).round().max(1.0) as usize;
     let row = |n: usize| {
         format!(
-            "insert into state values (lpad(to_hex((:n + {n})::bigint), 32, '0')::uuid, 1, \
+            "insert into state values (lpad(to_hex((:n)::bigint + {n}), 32, '0')::uuid, 1, \
              :body::bytea);\n"
         )
     };

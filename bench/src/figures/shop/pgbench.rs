@@ -1,12 +1,15 @@
 //! Postgres without us: `pgbench`, from the same installation as the server.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use sandbox::postgres::find_programs;
 use testkit::free_port;
 use tokio::process::Command;
+
+const NAME: &str = "pgbench";
 
 /// A script, and with how many clients it is run.
 #[derive(Debug)]
@@ -26,7 +29,7 @@ impl Pgbench<'_> {
     pub(super) async fn run(&self, url: &str, during: Duration) -> anyhow::Result<f64> {
         let file = std::env::temp_dir().join(format!("tidings-bench-{}.sql", free_port()?));
         std::fs::File::create(&file)?.write_all(self.script.as_bytes())?;
-        let mut command = Command::new(find_programs()?.bin.join("pgbench"));
+        let mut command = Command::new(program()?);
         command.args(["--no-vacuum", "--protocol=prepared", "--jobs=2", "--define=i=0"]);
         command.arg(format!("--client={}", self.clients));
         command.arg(format!("--time={}", during.as_secs().max(1)));
@@ -40,6 +43,13 @@ impl Pgbench<'_> {
         let rate = told.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next());
         rate.and_then(|rate| rate.parse().ok()).with_context(|| format!("pgbench: {told}{failed}"))
     }
+}
+
+/// Beside the server where it is installed, not where a link to it may lie.
+fn program() -> anyhow::Result<PathBuf> {
+    let server = find_programs()?.bin.join("postgres").canonicalize()?;
+    let beside = server.with_file_name(NAME);
+    Ok(if beside.is_file() { beside } else { NAME.into() })
 }
 
 /// So many bytes, as Postgres reads them.
