@@ -25,10 +25,8 @@ use crate::step::{Progress, Step};
 use crate::trace;
 use crate::transport::{Blocked, Fate, Outgoing, Publisher, Transport};
 use crate::vitals::{Part, Vitals};
-use fates::{Fates, fate_name, next_wave, settle};
+use fates::{BATCH, Fates, fate_name, long_batch, next_wave, settle};
 
-/// Rows per claim. Large enough to hide the broker's latency, small enough to settle within one.
-const BATCH: i64 = 500;
 /// How often a publish that waits is asked whether the broker holds it back.
 const BLOCKED_LOOK: Duration = Duration::from_secs(1);
 
@@ -196,7 +194,7 @@ impl Relay {
         // A second wave of a few would cost as much time as the first: it goes with the next batch.
         let (wave, later) = next_wave(rows, &HashSet::new());
         let under_way: Vec<i64> = wave.iter().chain(&later).map(|row| row.seq).collect();
-        let room = BATCH - later.len() as i64;
+        let room = (long_batch(wave.iter().chain(&later)) - later.len() as i64).max(0);
         let owed = std::mem::take(&mut self.backlog.owed);
         let (pool, now) = (self.pool.clone(), self.pool.clock().now());
         let behind = async {

@@ -10,6 +10,13 @@ use crate::outbox::{self, Refused, Row};
 use crate::pool::Pool;
 use crate::transport::Fate;
 
+/// Rows per claim. Large enough to hide the broker's latency, small enough to settle within one.
+pub(super) const BATCH: i64 = 500;
+/// Rows per claim while a backlog lasts: between two batches the broker has nothing to do for as long as
+/// its last confirm takes to come and the next publish to arrive.
+const LONG_BATCH: i64 = 2_000;
+/// As many bytes of bodies such a batch may have, by the sizes of the one before.
+const LONG_BATCH_BYTES: usize = 4 << 20;
 /// How soon a row that no queue wanted, or a full one refused, is tried again: 0.25 s doubling.
 const REFUSED_BASE: Duration = Duration::from_millis(250);
 const REFUSED_MAX: Duration = Duration::from_secs(5);
@@ -53,6 +60,14 @@ impl Fates {
             tracing::warn!(r#type, fate, events, "events wait");
         }
     }
+}
+
+/// How many rows of the size of these a batch may have.
+pub(super) fn long_batch<'a>(rows: impl Iterator<Item = &'a Row>) -> i64 {
+    let (count, bytes) =
+        rows.fold((0, 0), |(count, bytes), row| (count + 1, bytes + row.body.len()));
+    let fit = (LONG_BATCH_BYTES * count).checked_div(bytes).unwrap_or_default();
+    i64::try_from(fit).unwrap_or(LONG_BATCH).clamp(BATCH, LONG_BATCH)
 }
 
 /// Looks a counter up per fate, and not per message.
@@ -130,6 +145,15 @@ mod tests {
 
     fn seqs(rows: &[Row]) -> Vec<i64> {
         rows.iter().map(|r| r.seq).collect()
+    }
+
+    #[test]
+    fn a_backlog_goes_in_long_batches_of_small_rows_and_short_ones_of_large() {
+        let of = |bytes: usize| Row { body: vec![0; bytes], ..row(1, "a") };
+        assert_eq!(long_batch([].iter()), BATCH);
+        assert_eq!(long_batch([of(100), of(300)].iter()), LONG_BATCH);
+        assert_eq!(long_batch([of(4 << 10), of(4 << 10)].iter()), 1_024);
+        assert_eq!(long_batch([of(64 << 10)].iter()), BATCH);
     }
 
     #[test]
