@@ -55,6 +55,24 @@ pub(crate) struct Run {
     pub(crate) raw: Option<f64>,
 }
 
+/// How times are spread: shares of all, and what those take at most.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Curve {
+    pub(crate) of: String,
+    /// Share and milliseconds, ascending.
+    pub(crate) points: Vec<(f64, f64)>,
+}
+
+impl Curve {
+    /// Of times in any order.
+    pub(crate) fn of(what: &str, mut times: Vec<f64>) -> Self {
+        times.sort_by(f64::total_cmp);
+        let shares = (1..100).map(|percent| f64::from(percent) / 100.0).chain([0.995, 0.999]);
+        let points = shares.map(|share| (share, quantile(&times, share))).collect();
+        Self { of: what.to_owned(), points }
+    }
+}
+
 /// A figure as all rounds together measured it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Measured {
@@ -73,6 +91,9 @@ pub(crate) struct Measured {
     pub(crate) runs: Vec<Run>,
     /// What belongs to the figure besides: processor time, sizes, tails.
     pub(crate) notes: Vec<String>,
+    /// Of all rounds together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) curves: Vec<Curve>,
 }
 
 impl Measured {
@@ -94,6 +115,7 @@ impl Measured {
             met: figure.goals.iter().all(|goal| goal.met(value, ratio)),
             runs,
             notes,
+            curves: Vec::new(),
         })
     }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 
 use crate::cli::Args;
-use crate::figure::{Figure, Measured, Run};
+use crate::figure::{Curve, Figure, Measured, Run};
 use crate::figures::{self, Round, Subject};
 use crate::machine;
 use crate::report::Report;
@@ -17,6 +17,7 @@ use crate::stage::Stage;
 struct Results {
     runs: BTreeMap<&'static str, Vec<Run>>,
     notes: BTreeMap<&'static str, Vec<String>>,
+    times: BTreeMap<(&'static str, &'static str), Vec<f64>>,
 }
 
 impl Results {
@@ -27,11 +28,17 @@ impl Results {
         for (id, note) in round.notes {
             self.notes.entry(id).or_default().push(note);
         }
+        for (id, what, times) in round.times {
+            self.times.entry((id, what)).or_default().extend(times);
+        }
     }
 
     fn of(&mut self, figure: &Figure) -> Option<Measured> {
         let notes = self.notes.remove(figure.id).unwrap_or_default();
-        Measured::of(figure, self.runs.remove(figure.id)?, notes)
+        let mut measured = Measured::of(figure, self.runs.remove(figure.id)?, notes)?;
+        let times = self.times.iter().filter(|((id, _), _)| *id == figure.id);
+        measured.curves = times.map(|((_, what), all)| Curve::of(what, all.clone())).collect();
+        Some(measured)
     }
 }
 

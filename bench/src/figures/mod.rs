@@ -15,6 +15,21 @@ pub(crate) struct Round {
     pub(crate) runs: Vec<Run>,
     /// By the figure's id.
     pub(crate) notes: Vec<(&'static str, String)>,
+    /// By the figure's id and what they are of: every single time, in milliseconds.
+    pub(crate) times: Vec<(&'static str, &'static str, Vec<f64>)>,
+}
+
+impl Round {
+    pub(crate) fn note(&mut self, id: &'static str, text: String) {
+        self.notes.push((id, text));
+    }
+}
+
+/// Whether it is the raw limit's turn, first and second: in every second round it comes after what it
+/// limits.
+pub(crate) fn raw_turns(number: usize) -> [bool; 2] {
+    let raw_first = number.is_multiple_of(2);
+    [raw_first, !raw_first]
 }
 
 /// Figures that are measured together, with their raw limit, over and over. All of them in one task: no

@@ -4,9 +4,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use futures_util::StreamExt as _;
-use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions};
 use lapin::types::FieldTable;
+use messaging::topology::EVENTS;
+
+pub(crate) use lapin::message::Delivery;
 
 use super::Wire;
 use super::publish::Message;
@@ -71,13 +73,14 @@ impl Wire {
         let mut messages = Vec::with_capacity(count);
         let mut keep = |delivery: &Delivery| {
             messages.push(Message {
+                exchange: EVENTS,
                 routing_key: delivery.routing_key.to_string(),
                 properties: delivery.properties.clone(),
                 body: delivery.data.clone(),
             });
             Ok(())
         };
-        self.take(queue, count, Ack::Every(500), &mut keep).await?;
+        self.take(queue, count, Ack::Every(50), &mut keep).await?;
         Ok(messages)
     }
 }

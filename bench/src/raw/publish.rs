@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use lapin::options::BasicPublishOptions;
 use lapin::{BasicProperties, PublisherConfirm};
-use messaging::topology::EVENTS;
 
 use super::Wire;
 
@@ -16,6 +15,7 @@ pub(crate) const WINDOWS: [usize; 2] = [500, 1_000];
 /// A message as the kit has sent it before.
 #[derive(Debug, Clone)]
 pub(crate) struct Message {
+    pub(crate) exchange: &'static str,
     pub(crate) routing_key: String,
     pub(crate) properties: BasicProperties,
     pub(crate) body: Vec<u8>,
@@ -30,8 +30,8 @@ impl Wire {
     pub(crate) async fn send(&self, message: &Message) -> anyhow::Result<PublisherConfirm> {
         let options = BasicPublishOptions { mandatory: true, ..Default::default() };
         let (key, properties) = (message.routing_key.as_str().into(), message.properties.clone());
-        let sent =
-            self.channel.basic_publish(EVENTS.into(), key, options, &message.body, properties);
+        let exchange = message.exchange.into();
+        let sent = self.channel.basic_publish(exchange, key, options, &message.body, properties);
         Ok(sent.await?)
     }
 

@@ -10,7 +10,8 @@ use messaging::topology::EVENTS;
 
 /// A connection with a confirming channel.
 pub(crate) struct Wire {
-    connection: Connection,
+    /// Closed when it is dropped.
+    _connection: Connection,
     pub(crate) channel: Channel,
 }
 
@@ -21,7 +22,7 @@ impl Wire {
         let connection = Connection::connect(url, ConnectionProperties::default()).await?;
         let channel = connection.create_channel().await.context("open a channel")?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
-        Ok(Self { connection, channel })
+        Ok(Self { _connection: connection, channel })
     }
 
     /// A durable quorum queue that gets all events of these types.
@@ -61,11 +62,5 @@ impl Wire {
     /// When the broker refuses.
     pub(crate) async fn purge(&self, queue: &str) -> anyhow::Result<u32> {
         Ok(self.channel.queue_purge(queue.into(), QueuePurgeOptions::default()).await?)
-    }
-
-    /// # Errors
-    /// When the broker does not answer.
-    pub(crate) async fn close(self) -> anyhow::Result<()> {
-        Ok(self.connection.close(200, "done".into()).await?)
     }
 }

@@ -1,8 +1,6 @@
 //! An outbox full of events: a few thousand that were written as a service writes them, and many more
 //! that are copies of their rows under other ids.
 
-use std::time::{Duration, Instant};
-
 use anyhow::{Context as _, ensure};
 use chrono::{DateTime, TimeDelta, Utc};
 use messaging::step::Step as _;
@@ -20,10 +18,6 @@ pub(crate) const TEMPLATES: usize = 2_000;
 const PER_TRANSACTION: usize = 500;
 /// Rows that one step of the kit's housekeeping deletes.
 const BITE: usize = 1_000;
-/// How long a drain may make no end.
-const STUCK_AFTER: Duration = Duration::from_secs(300);
-/// Between two looks whether it has: seldom enough to cost nothing.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// What an outbox is filled with.
 #[derive(Debug, Clone, Copy)]
@@ -77,20 +71,14 @@ impl Backlog {
         Ok(())
     }
 
-    /// Runs the service until nothing waits in its outbox, and gives the rows per second from the first
-    /// batch that was marked to the last: what comes before is the start of a process.
+    /// Empties it, and gives the rows per second from the first batch that was marked to the last: what
+    /// comes before is the start of a process.
     ///
     /// # Errors
     /// When it makes no end, or a server does not answer.
     pub(crate) async fn drain(&self) -> anyhow::Result<f64> {
-        let begun = Instant::now();
         let since: DateTime<Utc> = self.service.pool.clock().now();
-        let running = self.service.run();
-        while !self.is_drained().await? {
-            ensure!(begun.elapsed() < STUCK_AFTER, "the relay makes no end");
-            tokio::time::sleep(LOOK).await;
-        }
-        running.stop().await?;
+        self.service.drain().await?;
         self.rate_of_marks(since).await
     }
 
@@ -171,13 +159,6 @@ impl Backlog {
     pub(crate) async fn count(&self, what: &str) -> anyhow::Result<i64> {
         let count = format!("select count(*) from messaging.outbox where {what}");
         Ok(sqlx::query_scalar(AssertSqlSafe(count)).fetch_one(self.pg()).await?)
-    }
-
-    async fn is_drained(&self) -> anyhow::Result<bool> {
-        let first = "select seq from messaging.outbox where published_at is null
-            order by seq + 0 limit 1";
-        let first: Option<i64> = sqlx::query_scalar(first).fetch_optional(self.pg()).await?;
-        Ok(first.is_none())
     }
 
     /// What the table takes with its indexes, in MiB.

@@ -1,10 +1,10 @@
 //! Whether everything that left an outbox arrived, once, and each aggregate's events in their order.
 
 use anyhow::{Context as _, ensure};
-use lapin::message::Delivery;
 use uuid::Uuid;
 
 use super::backlog::Fill;
+use crate::raw::consume::Delivery;
 
 /// What has to come, and what has come.
 #[derive(Debug)]

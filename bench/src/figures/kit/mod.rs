@@ -1,8 +1,12 @@
 //! The kit by itself: two services of which one publishes and one consumes, as a user would build them.
 
 mod backlog;
+mod consumer;
 mod drained;
 mod events;
+mod latency;
+mod pair;
+mod poison;
 mod relay;
 mod service;
 
@@ -10,5 +14,10 @@ use super::Subject;
 
 /// All of them.
 pub(crate) fn subjects() -> Vec<Box<dyn Subject>> {
-    vec![Box::new(relay::Relay::default())]
+    vec![
+        Box::new(relay::Relay::default()),
+        Box::new(latency::Latency::default()),
+        Box::new(consumer::Consumer::default()),
+        Box::new(poison::Poison::default()),
+    ]
 }

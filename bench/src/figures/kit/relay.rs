@@ -1,6 +1,5 @@
 //! `relay_drain`: how fast one relay empties an outbox, into an empty table and over old rows.
 
-use std::fmt::Display;
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
@@ -11,7 +10,7 @@ use super::backlog::{Backlog, Fill, TEMPLATES};
 use super::drained::Order;
 use crate::cpu::Cpu;
 use crate::figure::{Figure, Goal, Run};
-use crate::figures::{Round, Subject};
+use crate::figures::{Round, Subject, raw_turns};
 use crate::raw::Wire;
 use crate::raw::consume::Ack;
 use crate::raw::publish::{Message, WINDOWS};
@@ -90,7 +89,7 @@ impl Subject for Relay {
         let outboxes = self.0.as_mut().context("made before")?;
         let mut round = Round::default();
         let (mut raw, mut drained) = (0.0, 0.0);
-        for raw_now in [number % 2 == 0, number % 2 != 0] {
+        for raw_now in raw_turns(number) {
             if raw_now {
                 raw = outboxes.raw(stage, &load, &mut round).await?;
             } else {
@@ -152,7 +151,7 @@ impl Outboxes {
             let took = self.wire.send_all(&self.messages, load.rows, window).await?;
             let rate = load.rows as f64 / took.as_secs_f64();
             let used = cpu.used(stage)?;
-            note(round, DRAIN, format!("raw, window {window}: {rate:.0}/s; {used}"));
+            round.note(DRAIN, format!("raw, window {window}: {rate:.0}/s; {used}"));
             best = best.max(rate);
             let sent = self.wire.purge(QUEUE).await?;
             ensure!(sent as usize == load.rows, "{sent} raw messages of {} came", load.rows);
@@ -179,7 +178,7 @@ impl Outboxes {
         let rate = measure(stage, &self.wire, &mut self.kept, load.fill(), (KEPT, round)).await?;
         self.kept.prune(load.rows).await?;
         let kept = self.kept.count("true").await?;
-        note(round, KEPT, format!("{kept} rows kept; churn {:?} before the first", stage.churn));
+        round.note(KEPT, format!("{kept} rows kept; churn {:?} before the first", stage.churn));
         Ok(rate)
     }
 }
@@ -198,7 +197,7 @@ async fn measure(
     let cpu = Cpu::now(stage)?;
     let rate = backlog.drain().await?;
     let used = cpu.used(stage)?;
-    note(round, id, format!("relay: {rate:.0}/s; {used}; outbox {size} MiB before"));
+    round.note(id, format!("relay: {rate:.0}/s; {used}; outbox {size} MiB before"));
     check(wire, order).await?;
     Ok(rate)
 }
@@ -210,8 +209,4 @@ async fn check(wire: &Wire, mut order: Order) -> anyhow::Result<()> {
     let more = wire.purge(QUEUE).await?;
     ensure!(more == 0, "{more} messages came twice");
     Ok(())
-}
-
-fn note(round: &mut Round, id: &'static str, text: impl Display) {
-    round.notes.push((id, text.to_string()));
 }

@@ -1,5 +1,8 @@
 //! One service: its database, its kit, its tasks, all in this process.
 
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
 use envelope::signature::{KeyDocument, KeyRing, KeyState, Signer};
 use envelope::{Clock, Identity};
 use messaging::transport::rabbitmq::RabbitMq;
@@ -15,6 +18,10 @@ const NAMESPACE: &str = "shop";
 const ENVIRONMENT: &str = "bench";
 /// Connections of a service to its database, as the shop's services have.
 const CONNECTIONS: u32 = 10;
+/// How long a drain may make no end.
+const STUCK_AFTER: Duration = Duration::from_secs(300);
+/// Between two looks whether it has: seldom enough to cost nothing.
+const LOOK: Duration = Duration::from_millis(100);
 /// Who signs.
 const SIGNING: [&str; 2] = ["order", "inventory"];
 /// Who did, and may not any more.
@@ -26,7 +33,7 @@ pub(crate) struct Service {
     pub(crate) pg: PgPool,
     pub(crate) pool: Pool,
     pub(crate) kit: Messaging,
-    _database: Database,
+    database: Database,
 }
 
 impl Service {
@@ -46,7 +53,37 @@ impl Service {
         let broker = RabbitMq::new(vhost.amqp_url(), name, NAMESPACE);
         let kit = Messaging::new(pool.clone(), broker, key_ring()?, handlers);
         kit.provision().await?;
-        Ok(Self { pg: database.pool(), pool, kit, _database: database })
+        Ok(Self { pg: database.pool(), pool, kit, database })
+    }
+
+    /// The address of its database.
+    pub(crate) fn url(&self) -> &str {
+        self.database.url()
+    }
+
+    /// Runs the service until nothing waits in its outbox.
+    ///
+    /// # Errors
+    /// When it makes no end, or a server does not answer.
+    pub(crate) async fn drain(&self) -> anyhow::Result<()> {
+        let running = self.run();
+        self.until_drained().await?;
+        running.stop().await
+    }
+
+    /// Waits until nothing waits in its outbox.
+    ///
+    /// # Errors
+    /// When it makes no end, or the database does not answer.
+    pub(crate) async fn until_drained(&self) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        let first = "select seq from messaging.outbox where published_at is null
+            order by seq + 0 limit 1";
+        while sqlx::query(first).fetch_optional(&self.pg).await?.is_some() {
+            ensure!(begun.elapsed() < STUCK_AFTER, "the relay makes no end");
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
     }
 
     /// Runs all tasks of the kit.
