@@ -1,6 +1,6 @@
 # Thin on purpose: each target is one plain command, or two.
 .DEFAULT_GOAL := help
-.PHONY: help up reset test e2e chaos bench reliability check audit sqlx openapi
+.PHONY: help up reset test e2e chaos bench micro performance reliability check audit sqlx openapi
 # The committed .sqlx stands in for a database while building.
 export SQLX_OFFLINE ?= true
 
@@ -29,6 +29,12 @@ chaos: ## Drawn faults under load, then every invariant (SEEDS=n, SEED=s, ARGS="
 bench: ## The promised figures, each beside its raw limit of the same run (QUICK=1, ARGS="--only relay")
 	@scripts/install-packages
 	@scripts/bench
+
+micro: ## Instructions of each small operation, by callgrind: docs/micro.json
+	cargo run --quiet --release --locked -p bench --bin micro
+
+performance: ## Writes docs/performance.md and its plots (PUBLISH=1: from the last run)
+	cargo run --quiet --release --locked -p bench --bin bench -- $(if $(PUBLISH),--publish,--document)
 
 reliability: ## Writes docs/reliability.md from docs/chaos.json and the tables of tests/chaos
 	cargo run --quiet --locked -p chaos -- --document

@@ -8,7 +8,8 @@ Examples:
   bench                            every figure, in less than 15 minutes
   bench --quick                    every figure with smaller loads, in less than 3
   bench --only relay_drain         those figures whose id begins like this
-  bench --document                 only writes docs/performance.md from the last report
+  bench --publish                  keeps the last report as docs/performance.json, and documents it
+  bench --document                 only writes docs/performance.md from docs/performance.json
 
 Exit codes: 0 everything was measured, whether a goal is met or not, 1 something could not be.";
 
@@ -32,7 +33,10 @@ pub struct Args {
     /// Where the report goes
     #[arg(long, value_name = "FILE", default_value = "target/bench/report.json")]
     pub report: PathBuf,
-    /// Only writes docs/performance.md and its plots from the report
+    /// Only keeps the report as docs/performance.json, and writes the document from it
+    #[arg(long)]
+    pub publish: bool,
+    /// Only writes docs/performance.md and its plots from docs/performance.json
     #[arg(long)]
     pub document: bool,
     /// The program with the services [default: `shop` beside this one]

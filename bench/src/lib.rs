@@ -6,9 +6,11 @@
 
 pub mod cli;
 mod cpu;
+mod document;
 mod figure;
 mod figures;
 mod machine;
+pub mod micro;
 mod raw;
 mod report;
 mod run;

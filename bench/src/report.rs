@@ -51,15 +51,6 @@ impl Report {
         std::fs::write(path, serde_json::to_string_pretty(self)? + "\n")?;
         Ok(())
     }
-
-    /// Writes docs/performance.md and its plots.
-    ///
-    /// # Errors
-    /// When they cannot be written.
-    #[expect(clippy::unused_self, reason = "to come")]
-    pub(crate) fn document(&self) -> anyhow::Result<()> {
-        anyhow::bail!("to come")
-    }
 }
 
 impl fmt::Display for Report {

@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 
 use crate::cli::Args;
+use crate::document;
 use crate::figure::{Curve, Figure, Measured, Run};
 use crate::figures::{self, Round, Subject};
 use crate::machine;
@@ -42,13 +43,18 @@ impl Results {
     }
 }
 
-/// Measures what the arguments ask for, or only writes the document of the last report.
+/// Measures what the arguments ask for, or only writes the document.
 ///
 /// # Errors
 /// When a server or a service does not start, or something cannot be measured or written.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     if args.document {
-        return Report::read(&args.report)?.document();
+        return document::write();
+    }
+    if args.publish {
+        let all = figures::all();
+        let ids: Vec<_> = all.iter().flat_map(|one| one.figures()).map(|one| one.id).collect();
+        return document::publish(&args.report, &ids);
     }
     let begun = Instant::now();
     let mut subjects: Vec<_> = figures::all()

@@ -3,6 +3,8 @@
 mod kit;
 mod shop;
 
+pub(crate) use kit::placed;
+
 use async_trait::async_trait;
 
 use crate::figure::{Figure, Run};

@@ -1,5 +1,6 @@
 //! Statements with nothing but pgbench before them.
 
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::{Context as _, ensure};
@@ -24,7 +25,7 @@ pub(crate) struct Load<'a> {
 /// # Errors
 /// When pgbench is not there, or the script fails.
 pub(crate) async fn run(load: Load<'_>, script: &str) -> anyhow::Result<f64> {
-    let mut command = Command::new(find_programs()?.bin.join("pgbench"));
+    let mut command = Command::new(program()?);
     command.args(["--no-vacuum", "--protocol=prepared", "--file=-"]);
     command
         .arg(format!("--client={}", load.clients))
@@ -43,6 +44,14 @@ pub(crate) async fn run(load: Load<'_>, script: &str) -> anyhow::Result<f64> {
         (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
     ensure!(done.status.success(), "pgbench: {complaint}");
     rate_in(&told).with_context(|| format!("pgbench tells no rate: {told}{complaint}"))
+}
+
+/// Beside the server, whose program may be a link to where it is installed; or wherever it is found.
+fn program() -> anyhow::Result<PathBuf> {
+    let bin = find_programs()?.bin;
+    let installed = bin.join("postgres").canonicalize()?.with_file_name("pgbench");
+    let all = [bin.join("pgbench"), installed];
+    Ok(all.into_iter().find(|path| path.is_file()).unwrap_or_else(|| "pgbench".into()))
 }
 
 fn rate_in(told: &str) -> Option<f64> {

@@ -11,6 +11,7 @@ mod relay;
 mod service;
 
 use super::Subject;
+pub(crate) use events::placed;
 
 /// All of them.
 pub(crate) fn subjects() -> Vec<Box<dyn Subject>> {
