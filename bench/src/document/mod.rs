@@ -78,8 +78,9 @@ fn document(report: &Report, counts: &[Count]) -> String {
 
 fn machine(report: &Report) -> String {
     let machine = &report.machine;
+    let quick = if report.quick { "**With smaller loads, for a first look only.** " } else { "" };
     format!(
-        "{}, {} cores, {} MiB of memory; {}. The whole run took {} s.",
+        "{quick}{}, {} cores, {} MiB of memory; {}. The whole run took {} s.",
         machine.processor, machine.cores, machine.memory_mib, report.versions, report.seconds
     )
 }

@@ -142,7 +142,7 @@ fn script() -> String {
     let inbox = format!(
         "insert into messaging.inbox
             (consumer, source, event_id, type, subject, aggversion, body_sha256, key_id, handled_at)
-        select 'inventory', 'urn:shop:bench:order', id, 'shop.{placed}', 'order/' || id, 1,
+        select 'inventory', 'urn-shop-bench-order', id, 'shop.{placed}', 'order/' || id, 1,
             sha256(id::text::bytea), 'order-1', now()
         from (select {ID} as id from generate_series(1, {CHUNK})) ids order by 2, 3
         on conflict do nothing
