@@ -51,7 +51,7 @@ pub(crate) fn one_of_each(
     all.push(signed(queue, good, &signers.revoked, body.clone()));
     all.push(signed(queue, good, &signers.unknown, body.clone()));
     for spoiled in [
-        format!("{:x<width$}", good.id, width = MAX_BODY + 1).into_bytes(),
+        format!("{}{}", good.id, "x".repeat(MAX_BODY)).into_bytes(),
         format!("{{\"id\":\"{}", good.id).into_bytes(),
         with("specversion", json!("0.3")),
         with("aggversion", json!(0)),
