@@ -28,6 +28,9 @@ use crate::problem::OUTAGE_PAUSE;
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// Answers younger than this are given again, so that probes cost the dependencies nothing.
 const FRESH: Duration = Duration::from_secs(1);
+/// A dependency that is down is asked so many times as often: who has just started is seen to be ready
+/// in the moment that it is.
+const DOWN_AGES: u32 = 20;
 
 type Answer = Result<(), String>;
 type Probe = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync>;
@@ -101,7 +104,8 @@ impl std::fmt::Debug for Health {
 }
 
 impl Health {
-    /// No dependencies yet; a check may take 2 s, and its answer serves for 1 s.
+    /// No dependencies yet; a check may take 2 s, and its answer serves for 1 s, or for 50 ms where the
+    /// dependency is down.
     pub fn new() -> Self {
         Self::with_timing(TIMEOUT, FRESH)
     }
@@ -161,10 +165,11 @@ impl Health {
 impl Inner {
     async fn ask(&self, check: &Check) -> Answer {
         let mut last = check.last.lock().await;
-        if let Some((asked, answer)) = last.as_ref()
-            && asked.elapsed() < self.fresh
-        {
-            return answer.clone();
+        if let Some((asked, answer)) = last.as_ref() {
+            let fresh = if answer.is_ok() { self.fresh } else { self.fresh / DOWN_AGES };
+            if asked.elapsed() < fresh {
+                return answer.clone();
+            }
         }
         // A probe that panics must not take the probe route with it.
         let probe = AssertUnwindSafe(async { (check.probe)().await }).catch_unwind();

@@ -130,6 +130,25 @@ async fn an_old_answer_is_not_given_again() {
 }
 
 #[tokio::test]
+async fn who_has_just_become_ready_is_not_taken_for_down_as_long_as_an_answer_serves() {
+    let fresh = Duration::from_secs(10);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let health = Health::with_timing(Duration::from_secs(1), fresh);
+    health.check("postgres", move || {
+        let first = count.fetch_add(1, Ordering::SeqCst) == 0;
+        async move { if first { Err("starting".to_owned()) } else { Ok(()) } }
+    });
+    let begun = Instant::now();
+    while !health.readiness().await.is_ready() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(begun.elapsed() < fresh, "{:?}", begun.elapsed());
+    assert!(health.readiness().await.is_ready());
+    assert_eq!(asked.load(Ordering::SeqCst), 2, "what is up is not asked again");
+}
+
+#[tokio::test]
 async fn checks_that_hang_or_panic_are_down_and_hold_up_nothing() {
     let health = Health::with_timing(Duration::from_millis(100), Duration::from_secs(1));
     for name in ["a", "b", "c"] {
