@@ -90,6 +90,12 @@ pub struct RabbitOptions {
     pub frame_max: u32,
 }
 
+/// Half as much again as an event's headers can have (16 KiB of them may come from a request). At the
+/// broker's own default a client would take 8 MiB of memory per connection.
+const FRAME_MAX: u32 = 24_576;
+/// The broker's own default.
+const USUAL_FRAME_MAX: u32 = 131_072;
+
 impl RabbitOptions {
     /// The settings for development: administrator `shop` / `shop`, vhost `shop`.
     #[must_use]
@@ -101,15 +107,16 @@ impl RabbitOptions {
             vhost: "shop".into(),
             consumer_timeout: Duration::from_secs(30 * 60),
             figures_every: Duration::from_secs(5),
-            // The broker's own default.
-            frame_max: 131_072,
+            frame_max: FRAME_MAX,
         }
     }
 
-    /// The settings for tests: as for development, with figures that are at most half a second old.
+    /// The settings for tests: as for development, with figures that are at most half a second old and
+    /// the frames that a broker agrees on when nobody tells it.
     #[must_use]
     pub fn for_tests(dir: impl Into<PathBuf>, ports: RabbitPorts) -> Self {
-        Self { figures_every: Duration::from_millis(500), ..Self::new(dir, ports) }
+        let figures_every = Duration::from_millis(500);
+        Self { figures_every, frame_max: USUAL_FRAME_MAX, ..Self::new(dir, ports) }
     }
 }
 

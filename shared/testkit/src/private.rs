@@ -1,5 +1,6 @@
 //! Servers of a test's own, for tests that kill them.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -34,23 +35,31 @@ impl Broker {
     /// # Panics
     /// When it cannot be started, with the reason and the fix.
     pub async fn private() -> Self {
-        let private = async { Self::start(private_folder()?).await };
+        let private = async { Self::start(private_folder()?, RabbitOptions::for_tests).await };
         must("cannot start a broker", private.await)
     }
 
-    /// Starts a broker whose data lives where data does that has to be kept: for what is measured.
+    /// Starts a broker with the settings of `shop up` whose data lives where data does that has to be
+    /// kept: for what is measured.
     ///
     /// # Panics
     /// When it cannot be started, with the reason and the fix.
     pub async fn durable() -> Self {
-        let durable = async { Self::start(folder_on_disk()?).await };
+        // Figures stay as fresh as in tests: those of the bench wait for them.
+        let options = |folder: PathBuf, ports| {
+            let RabbitOptions { figures_every, .. } = RabbitOptions::for_tests(&folder, ports);
+            RabbitOptions { figures_every, ..RabbitOptions::new(folder, ports) }
+        };
+        let durable = async { Self::start(folder_on_disk()?, options).await };
         must("cannot start a broker", durable.await)
     }
 
-    async fn start(guard: Guard) -> Result<Self> {
+    async fn start(
+        guard: Guard,
+        options: impl FnOnce(PathBuf, RabbitPorts) -> RabbitOptions,
+    ) -> Result<Self> {
         let folder = guard.folder().join("rabbitmq");
-        let rabbit =
-            RabbitMq::start(RabbitOptions::for_tests(folder, RabbitPorts::free()?)).await?;
+        let rabbit = RabbitMq::start(options(folder, RabbitPorts::free()?)).await?;
         Ok(Self { rabbit, _guard: guard })
     }
 

@@ -68,18 +68,13 @@ pub(super) fn postgres(root: &Path, ports: &Ports, house: &Arc<House>) -> Unit {
     })
 }
 
-/// Half as much again as an event's headers can have (16 KiB of them may come from a request). At the
-/// broker's default of 128 KiB the services' client would take 8 MiB of memory per connection.
-const FRAME_MAX: u32 = 24_576;
-
 /// Starts RabbitMQ in `root`.
 ///
 /// # Errors
 /// When no port is free for what only the node itself uses.
 pub(super) fn rabbitmq(root: &Path, ports: &Ports, house: &Arc<House>) -> anyhow::Result<Unit> {
     let chosen = inner_ports(root, ports, house)?;
-    let mut options = RabbitOptions::new(root.join(RABBITMQ), chosen);
-    options.frame_max = FRAME_MAX;
+    let options = RabbitOptions::new(root.join(RABBITMQ), chosen);
     let root = root.to_owned();
     Ok(Unit::start(RABBITMQ, house, |house, control| async move {
         let Some(server) = boot(options, &root, &control).await? else { return Ok(()) };
