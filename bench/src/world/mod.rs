@@ -23,21 +23,13 @@ use testkit::{Database, Vhost, free_port};
 
 use crate::stage::Stage;
 pub(crate) use process::Process;
+use settings::Outside;
 
 /// No request takes longer unless something is wrong.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
-/// How a world is set up.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Setup {
-    /// The share of traces that are recorded.
-    pub(crate) sampling: f64,
-    /// Of which service there are several, and how many.
-    pub(crate) replicas: Option<(Service, usize)>,
-}
-
-/// Everything is traced, and there is one of everything.
-pub(crate) const USUAL: Setup = Setup { sampling: 1.0, replicas: None };
+/// The share of traces that are recorded, unless something else is measured.
+pub(crate) const ALL_TRACED: f64 = 1.0;
 
 /// Everything there is.
 #[derive(Debug)]
@@ -50,7 +42,11 @@ pub(crate) struct World {
     pub(crate) vhost: Vhost,
     /// Its connections stay open.
     pub(crate) http: Client,
-    _folder: Folder,
+    outside: Outside,
+    /// Recorded at the start.
+    sampling: f64,
+    executable: PathBuf,
+    folder: Folder,
 }
 
 /// A folder that goes with its handle.
@@ -64,12 +60,13 @@ impl Drop for Folder {
 }
 
 impl World {
-    /// Starts all of it on empty databases and waits until it is ready.
+    /// Starts all of it on empty databases and waits until it is ready. `sampling` is the share of traces
+    /// that are recorded.
     ///
     /// # Errors
     /// When something does not start.
-    pub(crate) async fn start(stage: &Stage, setup: Setup) -> anyhow::Result<Self> {
-        Self::on(stage, databases(stage).await, setup).await
+    pub(crate) async fn start(stage: &Stage, sampling: f64) -> anyhow::Result<Self> {
+        Self::on(stage, databases(stage).await, sampling).await
     }
 
     /// As [`start`](Self::start), on databases that hold what they hold.
@@ -79,7 +76,7 @@ impl World {
     pub(crate) async fn on(
         stage: &Stage,
         databases: BTreeMap<Service, Database>,
-        setup: Setup,
+        sampling: f64,
     ) -> anyhow::Result<Self> {
         let folder = Folder(std::env::temp_dir().join(format!("tidings-bench-{}", free_port()?)));
         std::fs::create_dir_all(&folder.0)?;
@@ -94,19 +91,45 @@ impl World {
         for process in [&mut gateway, &mut mail, &mut collector] {
             process.ready(&http).await?;
         }
-        let mut services = Vec::new();
+        let (services, executable) = (Vec::new(), stage.shop.clone());
+        let mut world = Self {
+            services,
+            gateway,
+            mail,
+            collector,
+            databases,
+            vhost,
+            http,
+            outside,
+            sampling,
+            executable,
+            folder,
+        };
         for service in Service::ALL {
-            let many = setup.replicas.filter(|(which, _)| *which == service);
-            for n in 1..=many.map_or(1, |(_, many)| many) {
-                let servers = (databases[&service].url(), vhost.amqp_url());
-                let program = settings::service(service, n, servers, &outside, setup.sampling)?;
-                services.push((service, start(program)?));
-            }
+            world.add(service)?;
         }
-        let mut world =
-            Self { services, gateway, mail, collector, databases, vhost, http, _folder: folder };
         world.ready().await?;
         Ok(world)
+    }
+
+    /// Starts one more replica of a service.
+    fn add(&mut self, service: Service) -> anyhow::Result<()> {
+        let n = 1 + self.services.iter().filter(|(which, _)| *which == service).count();
+        let servers = (self.databases[&service].url(), self.vhost.amqp_url());
+        let program = settings::service(service, n, servers, &self.outside, self.sampling)?;
+        self.services.push((service, Process::start(program, &self.executable, &self.folder.0)?));
+        Ok(())
+    }
+
+    /// Starts replicas of a service until there are so many, and waits until all are ready.
+    ///
+    /// # Errors
+    /// When one does not start.
+    pub(crate) async fn replicate(&mut self, service: Service, many: usize) -> anyhow::Result<()> {
+        while self.services.iter().filter(|(which, _)| *which == service).count() < many {
+            self.add(service)?;
+        }
+        self.ready().await
     }
 
     /// Waits until every service is ready.

@@ -137,3 +137,28 @@ pub(crate) fn resident_mib(pid: u32) -> anyhow::Result<f64> {
     let kib: u32 = line.trim().trim_end_matches("kB").trim().parse()?;
     Ok(f64::from(kib) / 1024.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_used_before_does_not_count() {
+        let usage =
+            |bench, postgres| Usage(BTreeMap::from([("bench", bench), ("postgres", postgres)]));
+        let used = usage(150.0, 700.0).since(&usage(100.0, 200.0));
+        assert_eq!((used.total(), used.of("postgres"), used.of("nobody")), (550.0, 500.0, 0.0));
+        assert_eq!(used.per(100.0), "5.50 (postgres 5.00, bench 0.50)");
+    }
+
+    #[test]
+    fn this_process_has_used_time_and_memory() {
+        let me = std::process::id();
+        let begun = exact(me).unwrap();
+        while exact(me).unwrap() < begun + Duration::from_millis(30) {}
+        assert!(processor_ms(me, false).unwrap() >= TICK_MS);
+        assert!(resident_mib(me).unwrap() > 1.0);
+        assert!(tree_ms(me).unwrap() >= processor_ms(me, false).unwrap());
+        assert!(exact(u32::MAX).is_err());
+    }
+}

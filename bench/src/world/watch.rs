@@ -155,3 +155,40 @@ impl Stream {
 fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
     known.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream() -> (Watch, Stream) {
+        let known = Arc::<Mutex<Known>>::default();
+        let watch = Watch { known: known.clone(), _watching: JoinSet::new() };
+        (watch, Stream { client: Client::new(), url: String::new(), last: 0, known })
+    }
+
+    #[tokio::test]
+    async fn an_end_is_told_whether_it_comes_before_the_question_or_after() {
+        let (watch, mut stream) = stream();
+        let (early, late) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let mut hear = |order: Uuid, status: &str| {
+            let data = format!("data: {{\"order_id\":\"{order}\",\"status\":\"{status}\"}}\n");
+            for line in ["event: status\n", "id: 7\n", &data, "\n", ":\n"] {
+                stream.hear(line.as_bytes(), Instant::now()).unwrap();
+            }
+        };
+        hear(early, "pending");
+        hear(early, "confirmed");
+        assert_eq!(watch.end_of(early).await.unwrap().status, "confirmed");
+        let (ended, ()) = tokio::join!(watch.end_of(late), async { hear(late, "cancelled") });
+        assert_eq!(ended.unwrap().status, "cancelled");
+        assert_eq!(stream.last, 7);
+    }
+
+    #[tokio::test]
+    async fn who_waits_on_a_stream_that_is_over_is_told() {
+        let (watch, stream) = stream();
+        lock(&stream.known).over = Some("gone".to_owned());
+        let error = watch.end_of(Uuid::nil()).await.unwrap_err().to_string();
+        assert!(error.contains("gone"), "{error}");
+    }
+}

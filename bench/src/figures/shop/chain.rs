@@ -206,3 +206,17 @@ impl<'a> Chain<'a> {
 fn id(n: u64, step: usize) -> Uuid {
     Uuid::from_u64_pair(n, step as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_is_what_the_report_says() {
+        let count = |wanted: fn(&Step) -> bool| WAY.iter().filter(|step| wanted(step)).count();
+        let commits = count(|step| matches!(step, Commit(_)));
+        let (hops, calls) = (count(|step| matches!(step, Hop)), count(|step| matches!(step, Call)));
+        assert_eq!((commits, hops, calls), (7, 3, 1));
+        assert_ne!(id(1, 2), id(2, 1));
+    }
+}

@@ -11,7 +11,7 @@ use crate::figures::{Round, Subject};
 use crate::stage::Stage;
 use crate::world::load::millis;
 use crate::world::usage::{exact, resident_mib};
-use crate::world::{USUAL, World};
+use crate::world::{ALL_TRACED, World};
 
 const FIGURES: &[Figure] = &[
     Figure {
@@ -47,7 +47,7 @@ impl Subject for Idle {
     }
 
     async fn round(&mut self, stage: &Stage, _: usize) -> anyhow::Result<Round> {
-        let mut world = World::start(stage, USUAL).await?;
+        let mut world = World::start(stage, ALL_TRACED).await?;
         let mut ready = Vec::new();
         // One after the other, so that each finds all the others there.
         for (service, process) in &mut world.services {

@@ -17,7 +17,7 @@ use crate::stage::Stage;
 use crate::world::customers::{list_goods, place};
 use crate::world::load::millis;
 use crate::world::usage::Usage;
-use crate::world::{USUAL, World, drop_database};
+use crate::world::{ALL_TRACED, World, drop_database};
 
 /// Connections of the customers, and clients of `pgbench`.
 const CLIENTS: usize = 32;
@@ -41,7 +41,7 @@ impl Subject for Intake {
     }
 
     async fn round(&mut self, stage: &Stage, number: usize) -> anyhow::Result<Round> {
-        let mut world = World::start(stage, USUAL).await?;
+        let mut world = World::start(stage, ALL_TRACED).await?;
         list_goods(&world).await?;
         // What follows an order would take the processors from what is measured.
         for (_, process) in world.services.iter_mut().filter(|(one, _)| *one != Service::Order) {

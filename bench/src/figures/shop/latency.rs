@@ -15,7 +15,7 @@ use crate::world::customers::list_goods;
 use crate::world::load::{Load, Times};
 use crate::world::usage::Usage;
 use crate::world::watch::Watch;
-use crate::world::{USUAL, World};
+use crate::world::{ALL_TRACED, World};
 
 /// Orders per second: far from busy.
 const RATE: u32 = 20;
@@ -58,7 +58,7 @@ impl Subject for Latency {
     }
 
     async fn round(&mut self, stage: &Stage, number: usize) -> anyhow::Result<Round> {
-        let mut world = World::start(stage, USUAL).await?;
+        let mut world = World::start(stage, ALL_TRACED).await?;
         list_goods(&world).await?;
         let watch = Watch::on(&world).await?;
         warm_up(&world, &watch).await?;

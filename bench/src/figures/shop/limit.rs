@@ -83,17 +83,12 @@ async fn rows(stage: &Stage, work: Work, during: Duration) -> anyhow::Result<f64
     sqlx::query(TABLE).execute(&database.pool()).await?;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few")]
     let at_once = (work.rows / work.commits).round().max(1.0) as usize;
-    let row = |n: usize| {
-        format!(
-            "insert into state values (lpad(to_hex((:n)::bigint + {n}), 32, '0')::uuid, 1, \
-             :body::bytea);\n"
-        )
-    };
-    let mut script =
-        "\\set i :i + 1\n\\set n :client_id * 1000000000 + :i * 1000\nbegin;\n".to_owned();
-    (0..at_once).for_each(|n| script.push_str(&row(n)));
-    script.push_str("commit;\n");
-    // An event is half of what is written, and the largest row of its transaction.
+    let script = format!(
+        "\\set i :i + 1\n\\set n :client_id * 1000000000 + :i * 1000\nbegin;\n\
+         insert into state select lpad(to_hex((:n)::bigint + n), 32, '0')::uuid, 1, :body::bytea \
+         from generate_series(1, {at_once}) n;\ncommit;\n"
+    );
+    // Some rows hold an event and most hold little.
     let values = vec![("body", bytes(work.event / 2))];
     let before = Usage::of_servers(stage)?;
     let pgbench = Pgbench { script: &script, clients: CLIENTS, values };
@@ -202,4 +197,19 @@ async fn consume(
         last.ack(multiple).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_is_six_messages_in_thirteen_places() {
+        let each = shop::services::SERVICES
+            .iter()
+            .map(|service| (service.name, wanted(&(service.bindings)())));
+        let each: Vec<_> = each.collect();
+        let expected = [("order", 3), ("inventory", 2), ("payment", 1), ("email", 1), ("audit", 6)];
+        assert_eq!(each, expected);
+    }
 }

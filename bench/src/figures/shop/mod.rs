@@ -26,7 +26,7 @@ pub(super) fn all() -> Vec<Box<dyn Subject>> {
 
 /// Whether the raw limit of this round comes before what it limits.
 fn raw_first(round: usize) -> bool {
-    round % 2 == 1
+    !round.is_multiple_of(2)
 }
 
 fn sorted(mut times: Vec<f64>) -> Vec<f64> {

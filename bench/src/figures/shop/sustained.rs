@@ -10,11 +10,11 @@ use super::limit::{Cost, EVENTS, Work};
 use crate::figure::{Figure, Goal, Run};
 use crate::figures::{Round, Subject};
 use crate::stage::Stage;
+use crate::world::World;
 use crate::world::customers::list_goods;
 use crate::world::load::Load;
 use crate::world::usage::{Usage, resident_mib};
 use crate::world::watch::Watch;
-use crate::world::{Setup, USUAL, World};
 
 /// Orders in flight.
 const IN_FLIGHT: usize = 300;
@@ -49,8 +49,7 @@ impl Subject for Sustained {
     }
 
     async fn round(&mut self, stage: &Stage, number: usize) -> anyhow::Result<Round> {
-        let setup = Setup { sampling: SAMPLED, ..USUAL };
-        let mut world = World::start(stage, setup).await?;
+        let mut world = World::start(stage, SAMPLED).await?;
         list_goods(&world).await?;
         let during = Duration::from_secs(if stage.quick { 3 } else { 6 });
         let usual = measure(stage, &world, "usual", during).await?;
@@ -58,7 +57,7 @@ impl Subject for Sustained {
         let event = "select avg(length(body))::bigint from messaging.outbox";
         let event = usize::try_from(world.count(Service::Order, event).await?)?;
         // Neither always finds the larger tables.
-        let (all, none) = if number % 2 == 0 {
+        let (all, none) = if number.is_multiple_of(2) {
             let all = sampled(stage, &mut world, 1.0, "all", during).await?;
             (all, sampled(stage, &mut world, 0.0, "none", during).await?)
         } else {
@@ -66,7 +65,7 @@ impl Subject for Sustained {
             (sampled(stage, &mut world, 1.0, "all", during).await?, none)
         };
         world.stop(stage).await?;
-        let orders = usual.orders();
+        let orders = usual.confirmed;
         let work = Work { commits: usual.commits / orders, rows: usual.rows / orders, event };
         let cost = Cost::measure(stage, work, during / 2).await?;
         let runs = vec![

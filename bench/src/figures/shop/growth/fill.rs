@@ -87,3 +87,25 @@ fn events(wanted: impl Fn(&str) -> bool) -> String {
     });
     format!("(values {})", rows.collect::<Vec<_>>().join(", "))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_place_in_every_script_is_filled() {
+        for service in Service::ALL {
+            let script = script(service, 1_000);
+            for place in ["orders", "days", "service", "events", "published", "consumed"] {
+                assert!(!script.contains(&format!("{{{place}}}")), "{service}: {place}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_second_event_of_an_aggregate_is_its_second_version() {
+        let order = events(|event| owner(event) == "order");
+        assert!(order.starts_with("(values (1, 'order', 'order.placed.v1', 1, "), "{order}");
+        assert!(order.contains("(4, 'order', 'order.confirmed.v1', 2, "), "{order}");
+    }
+}

@@ -17,7 +17,7 @@ use crate::world::customers::list_goods;
 use crate::world::load::Load;
 use crate::world::usage::Usage;
 use crate::world::watch::Watch;
-use crate::world::{USUAL, World, databases};
+use crate::world::{ALL_TRACED, World, databases};
 
 const FEW: u32 = 1_000;
 const MANY: u32 = 1_000_000;
@@ -82,7 +82,7 @@ impl Subject for Growth {
             }
         };
         let during = Duration::from_secs(if stage.quick { 3 } else { 6 });
-        let (few, many, filled) = if number % 2 == 0 {
+        let (few, many, filled) = if number.is_multiple_of(2) {
             let (few, small) = cost(stage, small, during).await?;
             let (many, large) = cost(stage, large, during).await?;
             (few, many, (small, large))
@@ -105,7 +105,7 @@ async fn cost(
     databases: Databases,
     during: Duration,
 ) -> anyhow::Result<(Cost, Databases)> {
-    let world = World::on(stage, databases, USUAL).await?;
+    let world = World::on(stage, databases, ALL_TRACED).await?;
     list_goods(&world).await?;
     let watch = Watch::on(&world).await?;
     // In the keys of requests: these databases remember those of earlier rounds.
