@@ -1,6 +1,6 @@
 # Thin on purpose: each target is one plain command, or two.
 .DEFAULT_GOAL := help
-.PHONY: help up reset test e2e chaos bench micro performance reliability check audit sqlx openapi
+.PHONY: help up reset test e2e chaos simulate bench micro performance reliability check audit sqlx openapi
 # The committed .sqlx stands in for a database while building.
 export SQLX_OFFLINE ?= true
 
@@ -25,6 +25,10 @@ e2e: ## The compose file with its faults and what it costs (QUICK=1: few; FULL=1
 chaos: ## Drawn faults under load, then every invariant (SEEDS=n, SEED=s, ARGS="--only broker")
 	@scripts/install-packages
 	@scripts/chaos
+
+simulate: ## One order through all services, stepped from a seed (SEEDS=n, SEED=s)
+	@scripts/install-packages
+	@scripts/simulate
 
 bench: ## The promised figures, each beside its raw limit of the same run (QUICK=1, ARGS="--only relay")
 	@scripts/install-packages

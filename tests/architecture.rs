@@ -37,6 +37,18 @@ fn allowed(package: &str) -> Option<BTreeSet<&'static str>> {
         ]),
         "bench" => of(&["contracts", "envelope", "messaging", "sandbox", "shop", "testkit"]),
         "chaos" => of(&["envelope", "messaging", "sandbox", "shop", "testkit"]),
+        "simulation" => of(&[
+            "audit",
+            "email",
+            "envelope",
+            "inventory",
+            "messaging",
+            "order",
+            "payment",
+            "sandbox",
+            "shop",
+            "testkit",
+        ]),
         "compose" => of(&["sandbox"]),
         "tests" => of(&[]),
         service if SERVICES.contains(&service) => {

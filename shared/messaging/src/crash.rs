@@ -144,7 +144,7 @@ pub(crate) fn or_die(panic: Panic) -> Panic {
 type Panic = Box<dyn std::any::Any + Send>;
 
 #[cfg(feature = "simulation")]
-pub(crate) use planned::{Cut, Plan, or_die, within};
+pub(crate) use planned::{Plan, or_die, within};
 
 #[cfg(feature = "crash-points")]
 pub use armed::arm;
@@ -270,13 +270,15 @@ mod planned {
     pub(crate) struct Plan {
         /// It dies at the point that it comes by when so many more have been passed.
         pub(crate) dies_after: Option<u32>,
+        /// Where it has died. Whoever caught that as a panic of its own does not bring it back.
+        pub(crate) died: Option<Point>,
         pub(crate) bug: Option<Bug>,
         /// [`Bug::CursorPolling`]: the last row that its relay has read.
         pub(crate) cursor: i64,
     }
 
-    /// What a process that dies unwinds with: where it stood.
-    pub(crate) struct Cut(pub(crate) Point);
+    /// What a process that dies unwinds with.
+    struct Cut;
 
     thread_local! {
         static PLAN: RefCell<Option<Plan>> = const { RefCell::new(None) };
@@ -305,10 +307,12 @@ mod planned {
         let dies = planned(|plan| {
             let left = plan.dies_after;
             plan.dies_after = left.and_then(|left| left.checked_sub(1));
-            left == Some(0)
+            let dies = left == Some(0);
+            plan.died = plan.died.or(dies.then_some(here));
+            dies
         });
         if dies == Some(true) {
-            resume_unwind(Box::new(Cut(here)));
+            resume_unwind(Box::new(Cut));
         }
     }
 

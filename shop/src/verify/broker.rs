@@ -16,11 +16,13 @@ const COLUMNS: &str = "name,messages,messages_ready,messages_unacknowledged,cons
 
 /// A virtual host of RabbitMQ, seen through the management API. Its figures are a few seconds old.
 #[derive(Debug, Clone)]
-pub struct Broker {
-    base: String,
-    user: String,
-    password: String,
-    vhost: String,
+pub struct Broker(Source);
+
+/// Where its figures come from.
+#[derive(Debug, Clone)]
+enum Source {
+    Api { base: String, user: String, password: String, vhost: String },
+    Idle,
 }
 
 /// What a queue holds, and how many take from it. The broker leaves figures out for a moment after
@@ -86,28 +88,38 @@ impl Broker {
         let (base, user, password) = parts
             .context("the management address is not of the form http://user:password@host:port")?;
         let (user, password) = (user.to_owned(), password.to_owned());
-        Ok(Self { base, user, password, vhost: vhost.to_owned() })
+        Ok(Self(Source::Api { base, user, password, vhost: vhost.to_owned() }))
+    }
+
+    /// One that holds nothing, for whoever has seen that without a management API.
+    #[must_use]
+    pub fn idle() -> Self {
+        Self(Source::Idle)
     }
 
     /// What the queues hold now, as far as the management API knows.
     pub(crate) async fn queues(&self) -> anyhow::Result<Queues> {
+        let Source::Api { vhost, .. } = &self.0 else { return Ok(Queues::default()) };
         let depths = self.depths().await?;
-        let host: Vhost = self.get(&format!("/api/vhosts/{}", escaped(&self.vhost))).await?;
+        let host: Vhost = self.get(&format!("/api/vhosts/{}", escaped(vhost))).await?;
         Ok(Queues { depths, dropped: host.message_stats.drop_unroutable })
     }
 
     /// Every queue, as far as the management API knows.
     pub(crate) async fn depths(&self) -> anyhow::Result<Depths> {
-        let path = format!("/api/queues/{}?columns={COLUMNS}", escaped(&self.vhost));
+        let Source::Api { vhost, .. } = &self.0 else { return Ok(Depths::default()) };
+        let path = format!("/api/queues/{}?columns={COLUMNS}", escaped(vhost));
         let queues: Vec<Queue> = self.get(&path).await?;
         Ok(Depths(queues.into_iter().map(|queue| (queue.name, queue.depth)).collect()))
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        let Source::Api { base, user, password, .. } = &self.0 else {
+            anyhow::bail!("there is no management API");
+        };
         let client = Client::builder().no_proxy().timeout(ANSWER_WITHIN).build()?;
-        let request = client.get(format!("{}{path}", self.base));
-        let request = request.basic_auth(&self.user, Some(&self.password));
-        let asked = || format!("the broker's management API at {} does not answer", self.base);
+        let request = client.get(format!("{base}{path}")).basic_auth(user, Some(password));
+        let asked = || format!("the broker's management API at {base} does not answer");
         let answer = request.send().await.with_context(asked)?;
         let status = answer.status();
         let asked_for = path.split('?').next().unwrap_or(path);
@@ -204,8 +216,11 @@ mod tests {
     fn an_address_without_a_login_is_refused_and_not_repeated() {
         let error = Broker::new("http://127.0.0.1:15672", "shop").unwrap_err().to_string();
         assert!(!error.contains("15672"), "{error}");
-        let broker = Broker::new("http://a:b@h:1/", "/").unwrap();
-        assert_eq!((broker.base.as_str(), broker.user.as_str()), ("http://h:1", "a"));
+        let Broker(Source::Api { base, user, .. }) = Broker::new("http://a:b@h:1/", "/").unwrap()
+        else {
+            unreachable!("it was made of an address");
+        };
+        assert_eq!((base.as_str(), user.as_str()), ("http://h:1", "a"));
         assert_eq!(escaped("/"), "%2F");
     }
 }

@@ -86,6 +86,11 @@ impl Databases {
         Service::ALL.into_iter().map(pool).collect::<anyhow::Result<_>>().map(Self)
     }
 
+    /// These pools.
+    pub fn over(pool_of: impl Fn(Service) -> PgPool) -> Self {
+        Self(Service::ALL.into_iter().map(|service| (service, pool_of(service))).collect())
+    }
+
     /// The database of a service.
     #[must_use]
     pub fn of(&self, service: Service) -> &PgPool {

@@ -12,6 +12,9 @@ use crate::presence::LOCK_CLASS;
 /// Its schema comes before the server's own: there `now()` is the time of the simulation.
 const PATH: &str = "public,simulation,pg_catalog";
 
+/// More than a service and its invariants have: preparing one anew takes longer than most take to run.
+const STATEMENTS: usize = 1_000;
+
 /// A pool on a database that is a simulation's from now on: in its sessions `now()` is the simulated
 /// time. All processes of one database share it, and worlds come one after the other.
 ///
@@ -20,7 +23,8 @@ const PATH: &str = "public,simulation,pg_catalog";
 pub async fn connect(url: &str) -> Result<PgPool, sqlx::Error> {
     let options = PgConnectOptions::from_str(url)?
         .application_name("simulation")
-        .options([("search_path", PATH)]);
+        .statement_cache_capacity(STATEMENTS)
+        .options([("search_path", PATH), ("synchronous_commit", "off")]);
     let mut session = PgConnection::connect_with(&options).await?;
     sqlx::raw_sql(
         "create schema if not exists simulation;

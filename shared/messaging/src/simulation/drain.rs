@@ -1,9 +1,11 @@
 //! The end of a world: everything is well again, and comes to rest.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::database::pending;
 use super::driver::{Driver, LONGEST};
+use super::process::{A_LOOK, WORK};
 
 /// With everything well, it takes no longer than this until nothing is left to do.
 const DRAINED_WITHIN: Duration = Duration::from_secs(1_800);
@@ -16,10 +18,13 @@ impl Driver<'_> {
         self.faults.weight = 0;
         let begun = self.world.now();
         for _ in 0..ROUNDS {
-            if !self.round().await? {
-                if self.is_idle().await? {
-                    return Ok(());
-                }
+            if self.round(false).await? {
+                continue;
+            }
+            if self.is_idle().await? {
+                return Ok(());
+            }
+            if !self.round(true).await? {
                 let by = self.next_due(false).unwrap_or(LONGEST);
                 self.let_pass(by);
             }
@@ -45,9 +50,10 @@ impl Driver<'_> {
         }
     }
 
-    /// One step of everything that is due. False when nothing came of it.
-    async fn round(&mut self) -> anyhow::Result<bool> {
-        let mut moved = !self.world.asked.is_empty();
+    /// One step of everything that is due, `looks` for what may have happened without a word included.
+    /// False when nothing came of it.
+    async fn round(&mut self, looks: bool) -> anyhow::Result<bool> {
+        let mut moved = false;
         for member in 0..self.world.members.len() {
             if self.world.members[member].alive.is_none() {
                 self.start(member).await?;
@@ -58,7 +64,8 @@ impl Driver<'_> {
                 let (now, broker) = (self.world.now(), self.world.broker.clone());
                 let Some(alive) = self.world.members[member].alive.as_mut() else { break };
                 let taken = &mut alive.process.slots[slot];
-                if !taken.is_held() && taken.reason(now, &broker) == 0 {
+                let reason = if taken.is_held() { WORK } else { taken.reason(now, &broker) };
+                if reason < if looks { A_LOOK } else { WORK } {
                     continue;
                 }
                 let lines = self.world.history.len();
@@ -68,20 +75,23 @@ impl Driver<'_> {
             }
         }
         if !self.world.asked.is_empty() {
-            self.request(false).await?;
+            moved |= self.request(false).await?;
         }
         Ok(moved)
     }
 
     /// Whether nothing is left: no message, no event, no request.
-    async fn is_idle(&mut self) -> anyhow::Result<bool> {
+    pub(super) async fn is_idle(&self) -> anyhow::Result<bool> {
         let broker = &self.world.broker;
         let empty = |queue: &String| broker.depth(queue) == Some(0) && broker.unsettled(queue) == 0;
         if !broker.queues().iter().all(empty) {
             return Ok(false);
         }
+        let mut asked = BTreeSet::new();
         for alive in self.world.members.iter().filter_map(|member| member.alive.as_ref()) {
-            if pending(alive.process.pool().pg()).await? > 0 {
+            let pool = alive.process.pool();
+            let first = asked.insert(pool.identity().service());
+            if first && pending(pool.pg()).await? > 0 {
                 return Ok(false);
             }
         }

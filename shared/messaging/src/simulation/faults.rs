@@ -18,7 +18,8 @@ pub(super) struct Faults {
 enum Ongoing {
     Away,
     Blocked,
-    Unbound(String, String),
+    /// Queues and keys.
+    Unbound(Vec<(String, String)>),
     Full(String),
 }
 
@@ -152,9 +153,12 @@ impl Driver<'_> {
             }
             Fault::Unbind => {
                 let routes = broker.routes();
-                let (queue, key) = routes.get(draws.below(routes.len()))?.clone();
-                broker.unbind(&queue, &key);
-                Ongoing::Unbound(queue, key)
+                let (_, key) = routes.get(draws.below(routes.len()))?.clone();
+                let taken = overlapping(routes, &key);
+                for (queue, key) in &taken {
+                    broker.unbind(queue, key);
+                }
+                Ongoing::Unbound(taken)
             }
             _ => {
                 let queues = broker.queues();
@@ -173,12 +177,23 @@ impl Driver<'_> {
         match ongoing {
             Ongoing::Away => broker.set_away(false),
             Ongoing::Blocked => broker.block(false),
-            Ongoing::Unbound(queue, key) => {
-                broker.bind(queue, key);
+            Ongoing::Unbound(taken) => {
+                for (queue, key) in taken {
+                    broker.bind(queue, key);
+                }
             }
             Ongoing::Full(queue) => {
                 broker.limit(queue, None);
             }
+        }
+    }
+
+    /// A process has made what it needs: with a part of the routes back, what gets there is lost to the
+    /// rest, so all of them are.
+    pub(super) fn restore_routes(&mut self) {
+        let unbound = |one: &mut Ongoing| matches!(one, Ongoing::Unbound(_));
+        for ongoing in self.faults.ongoing.extract_if(.., unbound).collect::<Vec<_>>() {
+            self.undo(&ongoing);
         }
     }
 
@@ -193,4 +208,13 @@ impl Driver<'_> {
         }
         self.world.note("faults", "are over");
     }
+}
+
+/// The routes that a message may take which takes one by `key`, and so on. An event that some of its
+/// queues get is published, and what the others missed is lost to them, whoever publishes: only when it
+/// gets nowhere can its publisher know.
+fn overlapping(routes: Vec<(String, String)>, key: &str) -> Vec<(String, String)> {
+    let is_pattern = |key: &str| key.contains(['#', '*']);
+    let all = routes.iter().any(|(_, key)| is_pattern(key));
+    routes.into_iter().filter(|(_, other)| all || other == key).collect()
 }

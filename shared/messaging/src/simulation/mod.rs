@@ -130,6 +130,19 @@ impl Simulation {
         build: impl AsyncFn(&mut World) -> anyhow::Result<()>,
         invariants: impl AsyncFn(&World) -> anyhow::Result<()>,
     ) -> Result<Report, Box<Failed>> {
+        match self.play(seeds, build, invariants).await {
+            (report, None) => Ok(report),
+            (_, Some(failed)) => Err(failed),
+        }
+    }
+
+    /// As [`run`](Self::run), and tells also what the worlds came to before the one that failed.
+    pub async fn play(
+        &self,
+        seeds: impl IntoIterator<Item = u64>,
+        build: impl AsyncFn(&mut World) -> anyhow::Result<()>,
+        invariants: impl AsyncFn(&World) -> anyhow::Result<()>,
+    ) -> (Report, Option<Box<Failed>>) {
         let (mut report, mut registry) = (Report::default(), Registry::default());
         for seed in seeds {
             let (world, outcome) = self.one(seed, &mut registry, &build).await;
@@ -139,10 +152,10 @@ impl Simulation {
             };
             report.add(&world);
             if let Err(why) = outcome {
-                return Err(Box::new(Failed { seed, why, history: world.history }));
+                return (report, Some(Box::new(Failed { seed, why, history: world.history })));
             }
         }
-        Ok(report)
+        (report, None)
     }
 
     /// The history of one world, to compare or to read.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
-use crate::crash::{self, Cut, Plan, Point};
+use crate::crash::{self, Plan, Point};
 use crate::messaging::Messaging;
 use crate::pool::Pool;
 use crate::step::{Progress, Signal, Step};
@@ -21,8 +21,8 @@ use crate::transport::memory::Memory;
 /// A request, being answered. A request that fails is asked again.
 pub type Answering = Pin<Box<dyn Future<Output = anyhow::Result<()>>>>;
 /// How likely a step is that has something to do, and one that only has a look.
-const WORK: usize = 12;
-const A_LOOK: usize = 1;
+pub(super) const WORK: usize = 12;
+pub(super) const A_LOOK: usize = 1;
 
 type Handle = Rc<dyn Fn(u32) -> Answering>;
 
@@ -191,16 +191,17 @@ pub(super) async fn drive<T>(
     std::future::poll_fn(|context| {
         broker.forget_waits();
         let polled = AssertUnwindSafe(|| crash::within(plan, || work.as_mut().poll(context)));
-        match catch_unwind(polled) {
+        let polled = catch_unwind(polled);
+        if let Some(point) = plan.died {
+            return Poll::Ready(Polled::Died(point));
+        }
+        match polled {
             Ok(Poll::Ready(done)) => Poll::Ready(Polled::Done(done)),
             Ok(Poll::Pending) => match broker.waited() {
                 Some(held) => Poll::Ready(Polled::Held(held)),
                 None => Poll::Pending,
             },
-            Err(panic) => Poll::Ready(match panic.downcast::<Cut>() {
-                Ok(cut) => Polled::Died(cut.0),
-                Err(panic) => Polled::Panicked(words(&*panic)),
-            }),
+            Err(panic) => Poll::Ready(Polled::Panicked(words(&*panic))),
         }
     })
     .await
