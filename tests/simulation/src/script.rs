@@ -38,7 +38,7 @@ impl Script {
             3 => script.deadline = TimeDelta::milliseconds(200 + draws.below(20_000) as i64),
             _ => {}
         }
-        script.doubled = Service::ALL.into_iter().filter(|_| draws.one_in(2)).collect();
+        script.doubled = Service::ALL.into_iter().filter(|_| draws.one_in(3)).collect();
         script
     }
 }
