@@ -82,6 +82,9 @@ impl Driver<'_> {
 
     /// Whether nothing is left: no message, no event, no request.
     pub(super) async fn is_idle(&self) -> anyhow::Result<bool> {
+        if !self.world.asked.is_empty() {
+            return Ok(false);
+        }
         let broker = &self.world.broker;
         let empty = |queue: &String| broker.depth(queue) == Some(0) && broker.unsettled(queue) == 0;
         if !broker.queues().iter().all(empty) {

@@ -46,7 +46,7 @@ impl Driver<'_> {
         }
         for n in 0..self.moves {
             // What is at rest stays so, and what goes wrong then goes wrong with nothing.
-            if n % LOOK_EVERY == 0 && self.world.asked.is_empty() && self.is_idle().await? {
+            if n % LOOK_EVERY == 0 && self.is_idle().await? {
                 break;
             }
             let Some(chosen) = self.choose() else { break };
