@@ -2,6 +2,7 @@
 
 pub(crate) mod customers;
 pub(crate) mod load;
+pub(crate) mod past;
 mod process;
 mod settings;
 pub(crate) mod usage;
@@ -27,6 +28,19 @@ use settings::Outside;
 
 /// No request takes longer unless something is wrong.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// The events of an order that is confirmed and shipped, in their order.
+pub(crate) const EVENTS: [&str; 6] = [
+    "order.placed.v1",
+    "inventory.stock_reserved.v1",
+    "payment.captured.v1",
+    "order.confirmed.v1",
+    "inventory.stock_shipped.v1",
+    "email.sent.v1",
+];
+/// Orders of the past of a usual shop: statements are planned for tables that hold something and that
+/// Postgres has counted, as in any shop that is not an hour old.
+const PAST: u32 = 10_000;
 
 /// The share of traces that are recorded, unless something else is measured.
 pub(crate) const ALL_TRACED: f64 = 1.0;
@@ -60,13 +74,15 @@ impl Drop for Folder {
 }
 
 impl World {
-    /// Starts all of it on empty databases and waits until it is ready. `sampling` is the share of traces
+    /// Starts all of it on databases with some past and waits until it is ready. `sampling` is the share of traces
     /// that are recorded.
     ///
     /// # Errors
     /// When something does not start.
     pub(crate) async fn start(stage: &Stage, sampling: f64) -> anyhow::Result<Self> {
-        Self::on(stage, databases(stage).await, sampling).await
+        let databases = databases(stage).await;
+        past::fill(&databases, PAST).await?;
+        Self::on(stage, databases, sampling).await
     }
 
     /// As [`start`](Self::start), on databases that hold what they hold.

@@ -17,17 +17,8 @@ use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer
 use super::pgbench::{Pgbench, bytes};
 use crate::stage::Stage;
 use crate::world::usage::Usage;
-use crate::world::{drop_database, provision};
+use crate::world::{EVENTS, drop_database, provision};
 
-/// The events of an order that is confirmed and shipped, in their order.
-pub(super) const EVENTS: [&str; 6] = [
-    "order.placed.v1",
-    "inventory.stock_reserved.v1",
-    "payment.captured.v1",
-    "order.confirmed.v1",
-    "inventory.stock_shipped.v1",
-    "email.sent.v1",
-];
 const CLIENTS: usize = 16;
 /// Confirms that are waited for at a time.
 const WINDOW: usize = 500;

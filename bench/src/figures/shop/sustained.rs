@@ -6,15 +6,15 @@ use async_trait::async_trait;
 use shop::verify::Service;
 use tokio::time::sleep;
 
-use super::limit::{Cost, EVENTS, Work};
+use super::limit::{Cost, Work};
 use crate::figure::{Figure, Goal, Run};
 use crate::figures::{Round, Subject};
 use crate::stage::Stage;
-use crate::world::World;
 use crate::world::customers::list_goods;
 use crate::world::load::Load;
 use crate::world::usage::{Usage, resident_mib};
 use crate::world::watch::Watch;
+use crate::world::{EVENTS, World};
 
 /// Orders in flight.
 const IN_FLIGHT: usize = 300;

@@ -1,7 +1,5 @@
 //! Whether an order costs more where a million were placed before.
 
-mod fill;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -17,7 +15,7 @@ use crate::world::customers::list_goods;
 use crate::world::load::Load;
 use crate::world::usage::Usage;
 use crate::world::watch::Watch;
-use crate::world::{ALL_TRACED, World, databases};
+use crate::world::{ALL_TRACED, World, databases, past};
 
 const FEW: u32 = 1_000;
 const MANY: u32 = 1_000_000;
@@ -74,8 +72,8 @@ impl Subject for Growth {
             Some(filled) => filled,
             None => {
                 let filled = (databases(stage).await, databases(stage).await);
-                fill::all(&filled.0, FEW).await?;
-                let took = fill::all(&filled.1, many).await?;
+                past::fill(&filled.0, FEW).await?;
+                let took = past::fill(&filled.1, many).await?;
                 let text = format!("{many} orders were filled in in {:.0} s", took.as_secs_f64());
                 notes.push(("growth_cpu", text));
                 filled

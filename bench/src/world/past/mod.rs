@@ -9,7 +9,7 @@ use shop::verify::Service;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, raw_sql};
 use testkit::Database;
 
-use super::super::limit::EVENTS;
+use super::EVENTS;
 
 /// Bytes of an event, about as in the outbox of order.
 const BODY: usize = 700;
@@ -21,7 +21,7 @@ const DAYS: i64 = 299;
 ///
 /// # Errors
 /// When a statement fails.
-pub(super) async fn all(
+pub(crate) async fn fill(
     databases: &BTreeMap<Service, Database>,
     orders: u32,
 ) -> anyhow::Result<Duration> {
