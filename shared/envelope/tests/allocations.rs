@@ -13,7 +13,7 @@ static ALLOCATOR: dhat::Alloc = dhat::Alloc;
 /// The most that writing a message may ask for: wrapping, encoding and signing.
 const WRITING: u64 = 68;
 /// The most that reading one may ask for, of a batch of 64: verifying, decoding and its data.
-const READING: u64 = 0;
+const READING: u64 = 50;
 const BATCH: u64 = 64;
 
 #[derive(Debug, Serialize, Deserialize)]

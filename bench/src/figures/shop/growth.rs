@@ -94,7 +94,7 @@ impl Subject for Growth {
         let runs = vec![more(few.processor, many.processor), more(few.p50, many.p50)];
         notes.push(("growth_cpu", format!("{:.2} ms, {:.2} ms", few.processor, many.processor)));
         notes.push(("growth_p50", format!("{:.1} ms, {:.1} ms", few.p50, many.p50)));
-        Ok(Round { runs, notes })
+        Ok(Round { runs, notes, ..Round::default() })
     }
 }
 

@@ -76,6 +76,7 @@ impl Subject for Idle {
         Ok(Round {
             runs: measured.iter().map(|all| Run { value: largest(all), raw: None }).collect(),
             notes: notes.collect(),
+            ..Round::default()
         })
     }
 }

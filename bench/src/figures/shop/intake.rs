@@ -66,7 +66,8 @@ impl Subject for Intake {
             used / (rate * during.as_secs_f64()),
         );
         let run = Run { value: rate, raw: Some(raw) };
-        Ok(Round { runs: vec![run], notes: vec![("intake_rate", note)] })
+        let notes = vec![("intake_rate", note)];
+        Ok(Round { runs: vec![run], notes, ..Round::default() })
     }
 }
 

@@ -135,7 +135,8 @@ fn round(times: Times, raw: &[f64], away: Times, used: &Usage) -> Round {
         ("placed_to_confirmed_p50", format!("CPU ms per order: {}", used.per(orders as f64))),
         ("collector_down", format!("with a collector the second half took {noise:.1} % longer")),
     ];
-    Round { runs: vec![run(0.5), run(0.99), Run { value: away, raw: None }], notes }
+    let runs = vec![run(0.5), run(0.99), Run { value: away, raw: None }];
+    Round { runs, notes, ..Round::default() }
 }
 
 /// By how many per cent the median of the second is larger.

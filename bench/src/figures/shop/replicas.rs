@@ -47,7 +47,7 @@ impl Subject for Replicas {
         let [one, two, four] = rates[..] else { bail!("{rates:?}") };
         let note = format!("{one:.0} orders/s with one, {two:.0} with two, {four:.0} with four");
         let runs = vec![Run { value: two / one, raw: None }];
-        Ok(Round { runs, notes: vec![("replicas", note)] })
+        Ok(Round { runs, notes: vec![("replicas", note)], ..Round::default() })
     }
 }
 

@@ -72,7 +72,8 @@ impl Subject for Sustained {
             Run { value: usual.rate(), raw: Some(cost.limit()?) },
             Run { value: (1.0 - all.rate() / none.rate()) * 100.0, raw: None },
         ];
-        Ok(Round { runs, notes: notes(&usual, (&all, &none), work, cost, memory) })
+        let notes = notes(&usual, (&all, &none), work, cost, memory);
+        Ok(Round { runs, notes, ..Round::default() })
     }
 }
 
