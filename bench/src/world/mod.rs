@@ -131,7 +131,7 @@ impl World {
     /// Starts one more replica of a service.
     fn add(&mut self, service: Service) -> anyhow::Result<()> {
         let n = 1 + self.services.iter().filter(|(which, _)| *which == service).count();
-        let servers = (self.databases[&service].url(), self.vhost.amqp_url());
+        let servers = (self.databases[&service].local_url(), self.vhost.amqp_url());
         let program = settings::service(service, n, servers, &self.outside, self.sampling)?;
         self.services.push((service, Process::start(program, &self.executable, &self.folder.0)?));
         Ok(())
@@ -180,7 +180,7 @@ impl World {
     /// # Errors
     /// When an address cannot be read.
     pub(crate) fn verify(&self) -> anyhow::Result<verify::World> {
-        let url_of = |service: Service| self.databases[&service].url().to_owned();
+        let url_of = |service: Service| self.databases[&service].local_url().to_owned();
         let broker = verify::Broker::new(&self.vhost.management().url(), self.vhost.name())?;
         let gateway = verify::Gateway::new(self.gateway.program.url.clone());
         Ok(verify::World::new(verify::Databases::at(url_of)?, broker, gateway))

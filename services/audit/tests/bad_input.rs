@@ -79,7 +79,7 @@ async fn a_log_that_is_asked_wrongly() {
     all.extend(queries());
     refused(&here.router, all).await;
 
-    here.pool.pg().close().await;
+    here.pool.close().await;
     let row = "DB down, pool timeout, outbox over cap, shutting down";
     let away = |path: &str| Bad::new(row, get(path), 503, "unavailable").header("retry-after", "5");
     refused(&here.router, vec![away(&timeline), away(events)]).await;

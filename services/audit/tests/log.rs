@@ -3,7 +3,7 @@
 
 mod common;
 
-use audit::application::record_event::record_event;
+use audit::application::record_event::record_events;
 use audit::domain::chain::{Break, Entry};
 use audit::{store, verify_chain};
 use common::{Archive, event, record, replica};
@@ -56,7 +56,7 @@ async fn an_event_is_recorded_once_and_two_sources_may_use_one_id() {
 async fn what_is_rolled_back_leaves_no_gap() {
     let here = Archive::of(1).await;
     let mut tx = here.tx().await;
-    assert!(record_event(&mut store(&mut tx), &event(2)).await.unwrap());
+    assert!(record_events(&mut store(&mut tx), &[event(2)]).await.unwrap());
     drop(tx);
     assert!(here.record(&event(3)).await);
     assert_eq!(here.check().await, (2, None));

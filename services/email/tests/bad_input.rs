@@ -38,7 +38,7 @@ async fn mails_that_are_asked_for_wrongly() {
     }
     refused(&router, all).await;
 
-    world.service.app.pool.pg().close().await;
+    world.service.app.pool.close().await;
     let row = "DB down, pool timeout, outbox over cap, shutting down";
     let away = Bad::new(row, get(&good), 503, "unavailable");
     refused(&router, vec![away.header("retry-after", "5")]).await;

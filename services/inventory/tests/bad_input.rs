@@ -295,7 +295,7 @@ async fn a_request_at_the_wrong_time() {
     refused(&here.router, vec![limited.header("retry-after", "5")]).await;
     drop(running);
 
-    here.pool.pg().close().await;
+    here.pool.close().await;
     let row = "DB down, pool timeout, outbox over cap, shutting down";
     let header = "sku,name,unit_price_minor,currency,on_hand\n";
     let reads = ["/stock".into(), "/stock/LAMP".into(), format!("/reservations/{}", Uuid::nil())];

@@ -269,7 +269,7 @@ async fn a_reservation_can_be_looked_at() {
 #[tokio::test]
 async fn a_database_that_is_away_is_503_with_retry_after() {
     let here = Warehouse::open().await;
-    here.pool.pg().close().await;
+    here.pool.close().await;
     for answer in [put(&here, &lamp(1, 1)).await, here.get("/stock").await] {
         assert_eq!(refusal(&answer), (503, "unavailable"));
         assert!(answer.headers.contains_key("retry-after"));

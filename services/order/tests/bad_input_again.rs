@@ -118,7 +118,7 @@ async fn an_order_that_has_ended() {
 async fn a_database_that_is_away() {
     let (shop, router) = shop().await;
     let row = "DB down, pool timeout, outbox over cap, shutting down";
-    shop.pool.pg().close().await;
+    shop.pool.close().await;
     let id = Uuid::nil();
     let mut all =
         vec![post(KEY, body()), made(Method::POST, &format!("/orders/{id}/cancel"), &[], "")];

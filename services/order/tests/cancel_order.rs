@@ -134,7 +134,7 @@ async fn bad_requests_are_refused_and_change_nothing() {
     let request = Request::post(&path).header("accept", "text/html").body(Body::empty());
     assert_eq!(shop.ask(request.unwrap()).await.status.as_u16(), 406, "Accept cannot match");
     assert_eq!(shop.types(id).await, versions(&["placed"]));
-    shop.pool.pg().close().await;
+    shop.pool.close().await;
     let answer = shop.cancel(id).await;
     assert_eq!(answer.status.as_u16(), 503, "DB down");
     assert!(answer.headers.contains_key("retry-after"));

@@ -207,7 +207,7 @@ async fn a_database_that_is_away_is_waited_for() {
     let (shop, _) = shop().await;
     let app = process(shop.database.pool(), Clock::system());
     let mut deadlines = Deadlines::new(app);
-    shop.pool.pg().close().await;
+    shop.pool.close().await;
     let mut longest = Duration::ZERO;
     for _ in 0..20 {
         longest = longest.max(drain(&mut deadlines).await);

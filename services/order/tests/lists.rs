@@ -253,7 +253,7 @@ async fn a_wrong_method_or_accept_is_refused_and_a_database_that_is_away_is_said
         assert_eq!(answer.status.as_u16(), 405, "wrong method: {list}");
         assert!(answer.headers["allow"].to_str().unwrap().contains("GET"), "{list}");
     }
-    shop.pool.pg().close().await;
+    shop.pool.close().await;
     for list in ["/orders", "/products"] {
         let answer = shop.get(list).await;
         assert_eq!(answer.status.as_u16(), 503, "DB down: {list}");

@@ -165,7 +165,7 @@ async fn unknown_and_malformed_ids_are_told_apart() {
 #[tokio::test]
 async fn a_database_that_is_away_is_503_with_retry_after() {
     let shop = Shop::open().await;
-    shop.pool.pg().close().await;
+    shop.pool.close().await;
     let answer = shop.post_order(KEY, &basket(&[("A", 1)])).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(answer.headers.contains_key("retry-after"));

@@ -32,7 +32,7 @@ async fn a_payment_that_is_asked_for_wrongly() {
     }
     refused(&router, all).await;
 
-    world.service.app.pool.pg().close().await;
+    world.service.app.pool.close().await;
     let row = "DB down, pool timeout, outbox over cap, shutting down";
     let away = Bad::new(row, get(&format!("/payments/{order_id}")), 503, "unavailable");
     refused(&router, vec![away.header("retry-after", "5")]).await;

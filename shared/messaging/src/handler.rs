@@ -135,6 +135,15 @@ pub trait ChunkHandler: Send + Sync + 'static {
 
 type Handling<'a> = Pin<Box<dyn Future<Output = HandlerResult> + Send + 'a>>;
 
+/// Leaves it all to the [`ChunkHandler`].
+struct Together;
+
+impl AnyHandler for Together {
+    async fn handle(&self, _: &mut Tx, _: Arc<Message>) -> HandlerResult {
+        Ok(())
+    }
+}
+
 /// An event whose data has been read, bound to its handler.
 pub(crate) trait Prepared: Send + Sync {
     fn handle<'a>(&'a self, tx: &'a mut Tx) -> Handling<'a>;
@@ -253,6 +262,13 @@ impl Handlers {
     pub fn on_any(mut self, handler: impl AnyHandler) -> Self {
         self.any = Some(Box::new(Any(Arc::new(handler))));
         self
+    }
+
+    /// Handles every event there is, also of types unknown here, all of a transaction at once: what
+    /// stores them needs one statement and not one for each.
+    #[must_use]
+    pub fn on_any_together(self, handler: impl ChunkHandler) -> Self {
+        self.on_any(Together).on_chunk(handler)
     }
 
     /// Shows `handler` all messages of a transaction before they are handled.

@@ -6,6 +6,7 @@ mod breaker;
 mod cause;
 mod chunk;
 mod clerk;
+mod connection;
 mod consumer;
 pub mod crash;
 mod dead_letter;
@@ -38,6 +39,7 @@ mod vitals;
 
 pub use bell::Bell;
 pub use cause::Cause;
+pub use connection::Connection;
 pub use consumer::{Consumer, ConsumerSettings};
 pub use dead_letter::{Parker, Replayer, repair};
 pub use handler::{

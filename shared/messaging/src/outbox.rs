@@ -6,6 +6,7 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::partition::Partitions;
+use crate::pool::Pool;
 
 /// A row to be written with its transaction.
 pub(crate) struct NewRow {
@@ -88,13 +89,14 @@ pub(crate) async fn insert(conn: &mut PgConnection, rows: &[NewRow]) -> Result<(
 /// would break. Ordered by the expression of the index of pending rows, so that the planner takes no
 /// other.
 pub(crate) async fn pending(
-    pg: &PgPool,
+    pool: &Pool,
     partitions: Partitions,
     now: DateTime<Utc>,
     under_way: &[i64],
     limit: i64,
 ) -> Result<Vec<Row>, sqlx::Error> {
-    sqlx::query_as!(
+    let mut conn = pool.connection().await?;
+    let rows = sqlx::query_as!(
         Row,
         r#"select seq, event_id, type as event_type, subject, correlation_id, body, signature,
             key_id, traceparent, tracestate, created_at, attempts,
@@ -114,38 +116,45 @@ pub(crate) async fn pending(
         limit,
         under_way,
     )
-    .fetch_all(pg)
-    .await
+    .fetch_all(&mut *conn)
+    .await?;
+    conn.put_back();
+    Ok(rows)
 }
 
 /// When the next waiting row of `partitions` is due, if any waits.
 pub(crate) async fn next_due(
-    pg: &PgPool,
+    pool: &Pool,
     partitions: Partitions,
 ) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
-    sqlx::query_scalar!(
+    let mut conn = pool.connection().await?;
+    let due = sqlx::query_scalar!(
         r#"select min(not_before) from messaging.outbox
         where published_at is null and not_before is not null and partition = any($1)"#,
         &partitions.numbers(),
     )
-    .fetch_one(pg)
-    .await
+    .fetch_one(&mut *conn)
+    .await?;
+    conn.put_back();
+    Ok(due)
 }
 
 /// Marks rows as published: the broker has confirmed each of them.
 pub(crate) async fn mark_published(
-    pg: &PgPool,
+    pool: &Pool,
     seqs: &[i64],
     now: DateTime<Utc>,
 ) -> Result<(), sqlx::Error> {
+    let mut conn = pool.connection().await?;
     sqlx::query!(
         "update messaging.outbox set published_at = $2, last_error = null
         where seq = any($1) and published_at is null",
         seqs,
         now,
     )
-    .execute(pg)
+    .execute(&mut *conn)
     .await?;
+    conn.put_back();
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::answers;
+use crate::connection::{Connection, Kept};
 use crate::partition::{PARTITIONS, Partitions};
 use crate::room::Room;
 use crate::step::Signal;
@@ -21,6 +22,7 @@ pub struct Pool(Arc<Inner>);
 
 struct Inner {
     pg: PgPool,
+    kept: Kept,
     identity: Identity,
     signer: Signer,
     clock: Clock,
@@ -72,6 +74,7 @@ impl Pool {
     /// Telemetry must be set up first: the tracer is taken here, once.
     pub fn new(pg: PgPool, identity: Identity, signer: Signer, clock: Clock) -> Self {
         Self(Arc::new(Inner {
+            kept: Kept::beside(&pg),
             pg,
             identity,
             signer,
@@ -110,6 +113,26 @@ impl Pool {
     /// When the database is away.
     pub async fn wake_relays(&self) -> Result<(), sqlx::Error> {
         crate::presence::tell(self.pg(), crate::presence::WRITTEN).await
+    }
+
+    /// For what is read or marked all the time, without a transaction.
+    ///
+    /// # Errors
+    /// The database's own, when there is no connection to be had.
+    pub async fn connection(&self) -> Result<Connection, sqlx::Error> {
+        Connection::take(self).await
+    }
+
+    pub(crate) fn kept(&self) -> &Kept {
+        &self.0.kept
+    }
+
+    /// Closes all connections, those first that are at hand, which the closing of [`pg`](Self::pg) alone
+    /// would wait for. What uses one is waited for, and nothing gets one any more.
+    pub async fn close(&self) {
+        let closed = self.pg().close();
+        self.0.kept.clear();
+        closed.await;
     }
 
     /// For reads that need no transaction. Writes go through [`Tx`](crate::Tx).

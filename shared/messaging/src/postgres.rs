@@ -31,6 +31,11 @@ pub fn connect_lazily(url: &str, name: &str, connections: u32) -> Result<PgPool,
             // Plans are made once per connection, often while tables are empty, and kept while these
             // grow. At the server's default of 4, for turning disks, some would read whole tables.
             ("random_page_cost", "1.1"),
+            // A statement is planned once per connection and not anew for each of its values, which
+            // takes longer than most of them. None of ours needs another plan for other values.
+            ("plan_cache_mode", "force_generic_plan"),
+            // Nothing here runs for so long that compiling it first would pay.
+            ("jit", "off"),
         ]);
     Ok(PgPoolOptions::new()
         .max_connections(connections)

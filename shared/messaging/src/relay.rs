@@ -85,13 +85,15 @@ impl Relay {
         #[cfg(feature = "crash-points")]
         let owned = crash::shared(owned);
         if self.pool.is_absent() {
-            // Its return gives the signal.
+            // Its return gives the signal. Until then others may publish what was read ahead.
+            self.backlog.ahead = None;
             self.vitals.ill(Part::Relay, "database: no session that others could see".into());
             return Ok(Progress::Idle(self.leases.due_in()));
         }
         // Also with nothing to publish, so that the first event does not wait for a handshake and
         // the health check knows.
         if !self.connect().await {
+            self.backlog.ahead = None;
             return Ok(Progress::Idle(self.broker_away.next(self.pool.clock())));
         }
         if owned.is_empty() {
@@ -134,7 +136,7 @@ impl Relay {
             Some((partitions, batch)) if partitions == owned => Ok(batch),
             _ => {
                 self.settle_owed().await?;
-                let rows = outbox::pending(self.pool.pg(), owned, now, &[], BATCH).await?;
+                let rows = outbox::pending(&self.pool, owned, now, &[], BATCH).await?;
                 let full = rows.len() as i64 == BATCH;
                 Ok(Batch { rows, full })
             }
@@ -146,7 +148,7 @@ impl Relay {
         if !self.pool.some_wait() {
             return Ok(Progress::Idle(self.leases.due_in()));
         }
-        let due = outbox::next_due(self.pool.pg(), self.leases.owned()).await?;
+        let due = outbox::next_due(&self.pool, self.leases.owned()).await?;
         self.pool.set_some_wait(due.is_some());
         let longest = self.leases.due_in();
         let until = due.map_or(longest, |due| (due - now).to_std().unwrap_or(Duration::ZERO));
@@ -199,7 +201,7 @@ impl Relay {
         let (pool, now) = (self.pool.clone(), self.pool.clock().now());
         let behind = async {
             settle(&pool, &owed).await?;
-            outbox::pending(pool.pg(), partitions, now, &under_way, room).await
+            outbox::pending(&pool, partitions, now, &under_way, room).await
         };
         let (fates, ahead) = futures_util::join!(self.in_waves(wave), behind);
         crash::point(Point::C6b);

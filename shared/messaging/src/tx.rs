@@ -3,10 +3,11 @@
 use chrono::{DateTime, Utc};
 use envelope::{EncodeError, Envelope, Event};
 use metrics::Counter;
-use sqlx::{PgConnection, Postgres, Transaction};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::cause::Cause;
+use crate::connection::Connection;
 use crate::crash::{self, Point};
 use crate::outbox::{self, NewRow};
 use crate::partition::{Partitions, partition_of};
@@ -28,7 +29,7 @@ use crate::trace;
 /// # }
 /// ```
 pub struct Tx {
-    inner: Transaction<'static, Postgres>,
+    conn: Connection,
     pool: Pool,
     cause: Cause,
     rows: Vec<NewRow>,
@@ -60,22 +61,22 @@ impl Tx {
     ///
     /// # Errors
     /// [`TxError::Database`] when there is no connection to be had.
-    #[expect(clippy::disallowed_methods, reason = "this is the door that the ban points to")]
     pub async fn begin(pool: &Pool, cause: Cause) -> Result<Self, TxError> {
         if cause.from_outside {
             crash::point(Point::C1);
         }
-        let inner = pool.pg().begin().await?;
+        let mut conn = pool.connection().await?;
+        conn.begin().await?;
         let now = pool.clock().now();
         let (rows, after_commit, counted) = (Vec::new(), Vec::new(), Vec::new());
         let (flushed, some_wait) = (Partitions::default(), false);
         let pool = pool.clone();
-        Ok(Self { inner, pool, cause, rows, flushed, some_wait, after_commit, counted, now })
+        Ok(Self { conn, pool, cause, rows, flushed, some_wait, after_commit, counted, now })
     }
 
     /// The connection, for the service's own SQL.
     pub fn conn(&mut self) -> &mut PgConnection {
-        &mut self.inner
+        &mut self.conn
     }
 
     /// The one time of this transaction: everything decided in it happens at this instant.
@@ -179,12 +180,12 @@ impl Tx {
         crash::point(if outside { Point::C2 } else { Point::C10 });
         let (events, first) = (self.rows.len(), self.flushed.is_empty());
         if outside && first && events > 0 {
-            let fits = self.pool.room().take(&mut self.inner, events, self.now).await?;
+            let fits = self.pool.room().take(&mut self.conn, events, self.now).await?;
             if !fits {
                 return Err(TxError::OutboxFull);
             }
         }
-        outbox::insert(&mut self.inner, &self.rows).await?;
+        outbox::insert(&mut self.conn, &self.rows).await?;
         crash::point(if outside { Point::C3 } else { Point::C11 });
         for row in self.rows.drain(..) {
             self.flushed.insert(row.partition);
@@ -199,7 +200,7 @@ impl Tx {
     /// # Errors
     /// [`TxError::Database`] when it has ended.
     pub async fn keep_alive(&mut self) -> Result<(), TxError> {
-        sqlx::query("select").execute(&mut *self.inner).await?;
+        sqlx::query("select").execute(&mut *self.conn).await?;
         Ok(())
     }
 
@@ -227,7 +228,8 @@ impl Tx {
         } else {
             self.flush().await?;
         }
-        self.inner.commit().await?;
+        self.conn.commit().await?;
+        self.conn.put_back();
         if self.cause.from_outside {
             crash::point(Point::C4);
         }

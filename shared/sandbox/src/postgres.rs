@@ -31,6 +31,8 @@ const PROCESS: &str = "postgres";
 const START_WITHIN: Duration = Duration::from_secs(60);
 /// How long a fast shutdown may take; it writes a checkpoint.
 const STOP_WITHIN: Duration = Duration::from_secs(30);
+/// The longest path of a Unix socket, in bytes, on any system: macOS takes no more.
+const LONGEST_SOCKET: usize = 103;
 /// Between two looks at a starting server.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -85,12 +87,12 @@ impl PostgresOptions {
     }
 
     fn arguments(&self) -> Vec<String> {
+        let folder = socket_folder(&self.dir, self.port);
         let on = |yes: bool| if yes { "on" } else { "off" }.to_owned();
         let mut settings = vec![
             ("port".to_owned(), self.port.to_string()),
             ("listen_addresses".to_owned(), "127.0.0.1".to_owned()),
-            // TCP is all that we use, and a socket's path may not be longer than 107 bytes.
-            ("unix_socket_directories".to_owned(), String::new()),
+            ("unix_socket_directories".to_owned(), folder.unwrap_or_default()),
             ("max_connections".to_owned(), self.max_connections.to_string()),
             ("shared_buffers".to_owned(), format!("{}MB", self.shared_buffers_mib)),
             ("fsync".to_owned(), on(self.fsync)),
@@ -157,6 +159,12 @@ impl Postgres {
     pub fn url(&self, database: &str) -> String {
         let (user, password) = &self.options.superuser;
         format!("postgres://{user}:{password}@127.0.0.1:{}/{database}", self.options.port)
+    }
+
+    /// The same by the server's Unix socket, as [`by_socket`] says.
+    #[must_use]
+    pub fn local_url(&self, database: &str) -> String {
+        by_socket(self.url(database), &self.options.dir, self.options.port)
     }
 
     /// The server's log.
@@ -239,6 +247,24 @@ impl Postgres {
             tokio::time::sleep(LOOK).await;
         }
     }
+}
+
+/// The address `url` of a database of the server in `dir`, for programs on this machine: by its Unix
+/// socket, which takes less of the processor than TCP does. Where the path of `dir` is too long for
+/// that, or does not stand for itself in a URL, it is `url`.
+#[must_use]
+pub fn by_socket(url: String, dir: &Path, port: u16) -> String {
+    match socket_folder(dir, port) {
+        Some(folder) => format!("{url}?host={folder}"),
+        None => url,
+    }
+}
+
+fn socket_folder(dir: &Path, port: u16) -> Option<String> {
+    let folder = std::path::absolute(dir).ok()?.to_str()?.to_owned();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    let path = format!("{folder}/.s.PGSQL.{port}");
+    (path.len() <= LONGEST_SOCKET && folder.chars().all(plain)).then_some(folder)
 }
 
 fn log_of(dir: &Path) -> PathBuf {

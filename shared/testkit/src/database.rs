@@ -24,6 +24,7 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Database {
     url: String,
+    local: String,
     maintenance: String,
     name: String,
     pool: PgPool,
@@ -39,37 +40,47 @@ impl Database {
     /// When it cannot be made, with the reason.
     pub async fn new(name: &str) -> Self {
         let servers = Servers::shared().await;
-        let made = Self::on(|database| servers.postgres_url(database), name, true).await;
+        let url_of = |database: &str| servers.postgres_url(database);
+        let local_url_of = |database: &str| servers.local_postgres_url(database);
+        let made = Self::on(url_of, local_url_of, name, true).await;
         must("cannot make a database", made)
     }
 
     pub(crate) async fn on(
         url_of: impl Fn(&str) -> String,
+        local_url_of: impl Fn(&str) -> String,
         name: &str,
         drop_it: bool,
     ) -> Result<Self> {
         let migrations = Migrations::read(name).await?;
         let template = format!("template_{name}_{:016x}", migrations.fingerprint());
-        let maintenance = url_of("postgres");
+        let maintenance = local_url_of("postgres");
         let mut admin = PgConnection::connect(&maintenance).await.context("connect to Postgres")?;
         let database = unique(&format!("test_{name}_"));
         if !clone_template(&mut admin, &template, &database).await? {
-            make_template(&mut admin, &url_of, &template, &migrations).await?;
+            make_template(&mut admin, &local_url_of, &template, &migrations).await?;
             clone_template(&mut admin, &template, &database).await?;
         }
         admin.close().await?;
-        let url = url_of(&database);
+        let (url, local) = (url_of(&database), local_url_of(&database));
         let pool = PgPoolOptions::new()
             .max_connections(MOST_CONNECTIONS)
             .acquire_timeout(CONNECT_WITHIN)
-            .connect_lazy(&url)?;
-        Ok(Self { url, maintenance, name: database, pool, drop_it })
+            .connect_lazy(&local)?;
+        Ok(Self { url, local, maintenance, name: database, pool, drop_it })
     }
 
     /// The address of the database, with the superuser's name and password.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The same by the server's Unix socket, where it has one: for programs that nothing stands in front
+    /// of.
+    #[must_use]
+    pub fn local_url(&self) -> &str {
+        &self.local
     }
 
     /// The name of the database.

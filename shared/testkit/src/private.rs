@@ -186,7 +186,7 @@ impl PrivatePostgres {
     pub async fn database(&self, name: &str) -> Database {
         must(
             "cannot make a database",
-            Database::on(|database| self.url(database), name, false).await,
+            Database::on(|name| self.url(name), |name| self.local_url(name), name, false).await,
         )
     }
 
@@ -194,6 +194,12 @@ impl PrivatePostgres {
     #[must_use]
     pub fn url(&self, database: &str) -> String {
         self.postgres.url(database)
+    }
+
+    /// The same by the server's Unix socket.
+    #[must_use]
+    pub fn local_url(&self, database: &str) -> String {
+        self.postgres.local_url(database)
     }
 
     /// The process id of the server, to freeze it and let it go on with [`process`](crate::process).

@@ -51,6 +51,17 @@ impl Servers {
         with_path(&self.postgres, database)
     }
 
+    /// The same for programs on this machine, with the address' parameters, of which `host` tells of a
+    /// Unix socket.
+    #[must_use]
+    pub fn local_postgres_url(&self, database: &str) -> String {
+        let by_tcp = self.postgres_url(database);
+        match self.postgres.split_once('?') {
+            Some((_, parameters)) => format!("{by_tcp}?{parameters}"),
+            None => by_tcp,
+        }
+    }
+
     /// The address of a vhost, with a heartbeat of 10 s.
     #[must_use]
     pub fn amqp_url(&self, vhost: &str) -> String {
@@ -76,7 +87,7 @@ impl Servers {
 
     pub(crate) fn of(postgres: &Postgres, rabbit: &RabbitMq) -> Self {
         Self {
-            postgres: postgres.url("postgres"),
+            postgres: postgres.local_url("postgres"),
             amqp: rabbit.url("shop"),
             management: rabbit.management_url(),
         }
@@ -143,11 +154,12 @@ mod tests {
     #[test]
     fn the_database_and_the_vhost_replace_what_the_address_names() {
         let servers = Servers {
-            postgres: "postgres://a:b@h:1/postgres?x=y".into(),
+            postgres: "postgres://a:b@h:1/postgres?host=/s".into(),
             amqp: "amqp://a:b@h:2".into(),
             management: "http://a:b@h:3/".into(),
         };
         assert_eq!(servers.postgres_url("t_1"), "postgres://a:b@h:1/t_1");
+        assert_eq!(servers.local_postgres_url("t_1"), "postgres://a:b@h:1/t_1?host=/s");
         assert_eq!(servers.amqp_url("/"), "amqp://a:b@h:2/%2f?heartbeat=10");
     }
 }

@@ -184,5 +184,5 @@ async fn the_variables_of_the_shared_servers_lead_another_process_to_the_same_on
     let variables = servers.env();
     assert!(variables.iter().all(|(name, _)| name.starts_with("TESTKIT_")));
     let (_, postgres) = &variables[0];
-    assert_eq!(servers.postgres_url("postgres"), *postgres);
+    assert_eq!(servers.local_postgres_url("postgres"), *postgres);
 }

@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
+use sandbox::postgres::by_socket;
+
 use super::folder::Folder;
 use super::keys;
 use super::process::Program;
+use super::servers::POSTGRES;
 use crate::ports::Ports;
 use crate::services::{SERVICES, Service};
 
@@ -36,6 +39,7 @@ impl Programs<'_> {
         let port = (service.port)(ports);
         let name = service.database();
         let database = format!("postgres://{name}:{name}@127.0.0.1:{}/{name}", ports.postgres);
+        let database = by_socket(database, &self.folder.part(POSTGRES), ports.postgres);
         let path = |path: PathBuf| path.to_string_lossy().into_owned();
         let mut environment = vec![
             ("HTTP_ADDR", local(port)),

@@ -19,7 +19,7 @@ use crate::ports::{Ports, SUPERUSER};
 /// Between two looks at whether a server still runs.
 const LOOK: Duration = Duration::from_millis(100);
 /// The names of the servers, and of their folders.
-const POSTGRES: &str = "postgres";
+pub(super) const POSTGRES: &str = "postgres";
 const RABBITMQ: &str = "rabbitmq";
 
 /// A server, one or the other.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use audit::application::record_event::record_event;
+use audit::application::record_event::record_events;
 use audit::domain::chain::Entry;
 use envelope::Envelope;
 use messaging::Pool;
@@ -96,7 +96,7 @@ impl Shop {
             key_id: &letter.key_id,
             published_at: None,
         };
-        assert!(record_event(&mut audit::store(&mut tx), &entry).await.unwrap());
+        assert!(record_events(&mut audit::store(&mut tx), &[entry]).await.unwrap());
         tx.commit().await.unwrap();
     }
 }

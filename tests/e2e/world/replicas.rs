@@ -52,7 +52,7 @@ impl World {
             .env_clear()
             .envs(self.settings.clone())
             .env("HTTP_ADDR", address.to_string())
-            .env("DATABASE_URL", self.databases[service].url())
+            .env("DATABASE_URL", self.databases[service].local_url())
             .env("SIGNING_KEY", STANDARD.encode(seed_of(service)))
             .env("SIGNING_KEY_ID", format!("{service}-1"))
             .envs(settings.iter().copied())

@@ -31,10 +31,6 @@ impl Server {
     }
 }
 
-/// With a few rows in each table one plan is as good as another, and making one takes longer than
-/// carrying it out.
-const TUNED: &str = "options[plan_cache_mode]=force_generic_plan&options[jit]=off";
-
 /// A database per service.
 pub(crate) struct Databases {
     pools: BTreeMap<Service, PgPool>,
@@ -51,8 +47,7 @@ impl Databases {
         let (mut pools, mut databases) = (BTreeMap::new(), Vec::new());
         for service in Service::ALL {
             let database = server.database(service.name()).await;
-            let url = format!("{}?{TUNED}", database.url());
-            pools.insert(service, connect(&url).await?);
+            pools.insert(service, connect(database.local_url()).await?);
             databases.push(database);
         }
         Ok(Self { pools, _databases: databases })

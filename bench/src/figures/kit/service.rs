@@ -48,7 +48,7 @@ impl Service {
         handlers: Handlers,
     ) -> anyhow::Result<Self> {
         let database = stage.postgres.database("messaging").await;
-        let own = messaging::connect_lazily(database.url(), name, CONNECTIONS)?;
+        let own = messaging::connect_lazily(database.local_url(), name, CONNECTIONS)?;
         let pool = Pool::new(own, identity(name), signer(name), Clock::system());
         let broker = RabbitMq::new(vhost.amqp_url(), name, NAMESPACE);
         let kit = Messaging::new(pool.clone(), broker, key_ring()?, handlers);
@@ -58,7 +58,7 @@ impl Service {
 
     /// The address of its database.
     pub(crate) fn url(&self) -> &str {
-        self.database.url()
+        self.database.local_url()
     }
 
     /// Runs the service until nothing waits in its outbox.

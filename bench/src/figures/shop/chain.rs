@@ -89,7 +89,7 @@ impl<'a> Chain<'a> {
         let size = world.count(shop::verify::Service::Order, size).await?;
         ensure!(size > 0, "no order was placed yet");
         let database = stage.postgres.database("messaging").await;
-        let mut postgres = PgConnection::connect(database.url()).await?;
+        let mut postgres = PgConnection::connect(database.local_url()).await?;
         sqlx::query(TABLE).execute(&mut postgres).await?;
         let connect =
             || Connection::connect(world.vhost.amqp_url(), ConnectionProperties::default());

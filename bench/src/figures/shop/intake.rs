@@ -121,7 +121,7 @@ async fn raw(stage: &Stage, world: &World, during: Duration) -> anyhow::Result<f
     let values =
         vec![("body", bytes(usize::try_from(event)?)), ("answer", bytes(usize::try_from(answer)?))];
     let pgbench = Pgbench { script: SCRIPT, clients: CLIENTS, values };
-    let rate = pgbench.run(database.url(), during).await?;
+    let rate = pgbench.run(database.local_url(), during).await?;
     drop_database(stage, database.name()).await?;
     Ok(rate)
 }

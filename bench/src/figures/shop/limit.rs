@@ -83,7 +83,7 @@ async fn rows(stage: &Stage, work: Work, during: Duration) -> anyhow::Result<f64
     let values = vec![("body", bytes(work.event / 2))];
     let before = Usage::of_servers(stage)?;
     let pgbench = Pgbench { script: &script, clients: CLIENTS, values };
-    let rate = pgbench.run(database.url(), during).await?;
+    let rate = pgbench.run(database.local_url(), during).await?;
     let transactions = rate * during.as_secs().max(1) as f64;
     let used = Usage::of_servers(stage)?.since(&before);
     drop_database(stage, database.name()).await?;

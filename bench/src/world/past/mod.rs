@@ -32,7 +32,7 @@ pub(crate) async fn fill(
 }
 
 async fn one(service: Service, database: &Database, orders: u32) -> anyhow::Result<()> {
-    let mut postgres = PgConnection::connect(database.url()).await?;
+    let mut postgres = PgConnection::connect(database.local_url()).await?;
     let sql = script(service, orders);
     let filled = raw_sql(AssertSqlSafe(sql)).execute(&mut postgres).await;
     filled.with_context(|| format!("fill the database of {service}"))?;

@@ -13,13 +13,12 @@ pub struct StoreError(#[from] pub sqlx::Error);
 pub trait Log: Send {
     /// The end of the chain, locked against others until the transaction ends.
     fn head(&mut self) -> impl Future<Output = Result<Head, StoreError>> + Send;
-    /// Appends an entry and moves the end of the chain there. False, and nothing done, when the
-    /// event is in the log.
+    /// Appends entries, but those that are in the log, and returns how many. The end of the chain moves
+    /// when these are all.
     fn append(
         &mut self,
-        link: &Link,
-        entry: &Entry<'_>,
-    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+        linked: &[(Link, &Entry<'_>)],
+    ) -> impl Future<Output = Result<usize, StoreError>> + Send;
 }
 
 /// An entry as it is stored.

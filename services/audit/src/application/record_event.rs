@@ -1,13 +1,31 @@
-//! Recording an event.
+//! Recording events.
 
 use super::ports::{Log, StoreError};
 use crate::domain::chain::Entry;
 
-/// Appends an event to the log, unless it is there. Returns whether it was appended.
+/// Events that could not be recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The log has some of them, so that the links of the others do not hold. The transaction must be
+    /// rolled back; one by one they can be recorded.
+    #[error("some of the events are in the log")]
+    SomeKnown,
+}
+
+/// Appends events to the log in their order, all of them or, where the log has them, none. Returns
+/// whether they were appended.
 ///
 /// # Errors
-/// [`StoreError`].
-pub async fn record_event(log: &mut impl Log, entry: &Entry<'_>) -> Result<bool, StoreError> {
-    let head = log.head().await?;
-    log.append(&head.next(entry), entry).await
+/// [`RecordError`].
+pub async fn record_events(log: &mut impl Log, entries: &[Entry<'_>]) -> Result<bool, RecordError> {
+    let mut head = log.head().await?;
+    let linked: Vec<_> = entries.iter().map(|entry| (head.append(entry), entry)).collect();
+    match log.append(&linked).await? {
+        0 => Ok(false),
+        all if all == entries.len() => Ok(true),
+        _ => Err(RecordError::SomeKnown),
+    }
 }

@@ -111,6 +111,13 @@ impl Head {
         Link { seq, prev_hash: self.hash, hash: hash(&self.hash, seq, entry) }
     }
 
+    /// Goes on to an entry that is new, and returns its place.
+    pub fn append(&mut self, entry: &Entry<'_>) -> Link {
+        let link = self.next(entry);
+        *self = Self { seq: link.seq, hash: link.hash };
+        link
+    }
+
     /// Goes on to an entry that is stored at `link`, if it belongs there.
     ///
     /// # Errors

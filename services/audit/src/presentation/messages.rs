@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use chrono::SubsecRound as _;
+use chrono::{DateTime, SubsecRound as _, Utc};
 use messaging::step::Signal;
-use messaging::{AnyHandler, HandlerError, HandlerResult, Handlers, Message, Tx};
+use messaging::{ChunkHandler, HandlerError, HandlerResult, Handlers, Message, Tx};
 
 use crate::application::ports::StoreError;
-use crate::application::record_event::record_event;
+use crate::application::record_event::{RecordError, record_events};
 use crate::domain::chain::Entry;
 use crate::store;
 
@@ -16,7 +16,7 @@ const LONGEST_TRACEPARENT: usize = 128;
 
 /// What audit listens to.
 pub fn handlers(recorded: &Signal) -> Handlers {
-    Handlers::new().on_any(Recording { recorded: recorded.clone() })
+    Handlers::new().on_any_together(Recording { recorded: recorded.clone() })
 }
 
 /// Records events.
@@ -25,31 +25,37 @@ struct Recording {
     recorded: Signal,
 }
 
-impl AnyHandler for Recording {
-    async fn handle(&self, tx: &mut Tx, message: Arc<Message>) -> HandlerResult {
-        let envelope = &message.envelope;
-        let entry = Entry {
-            event_id: envelope.id,
-            source: &envelope.source,
-            event_type: &envelope.event_type,
-            subject: envelope.subject.as_str(),
-            // The envelope's check bounds it.
-            aggversion: envelope.aggversion as i32,
-            correlation_id: envelope.correlationid,
-            causation_id: envelope.causationid,
-            traceparent: envelope.traceparent.as_deref().filter(|text| is_plain(text)),
-            // As finely as Postgres stores it, so that what is hashed can be hashed again.
-            occurred_at: envelope.time.trunc_subsecs(6),
-            received_at: tx.now(),
-            published_at: message.published_at,
-            body: &message.body,
-            signature: &message.signature,
-            key_id: &message.key_id,
-        };
-        if record_event(&mut store(tx), &entry).await? {
+impl ChunkHandler for Recording {
+    async fn before_chunk(&self, tx: &mut Tx, messages: &[Arc<Message>]) -> HandlerResult {
+        let received_at = tx.now();
+        let entries: Vec<Entry<'_>> =
+            messages.iter().map(|message| entry(message, received_at)).collect();
+        if record_events(&mut store(tx), &entries).await? {
             tx.after_commit(&self.recorded);
         }
         Ok(())
+    }
+}
+
+fn entry(message: &Message, received_at: DateTime<Utc>) -> Entry<'_> {
+    let envelope = &message.envelope;
+    Entry {
+        event_id: envelope.id,
+        source: &envelope.source,
+        event_type: &envelope.event_type,
+        subject: envelope.subject.as_str(),
+        // The envelope's check bounds it.
+        aggversion: envelope.aggversion as i32,
+        correlation_id: envelope.correlationid,
+        causation_id: envelope.causationid,
+        traceparent: envelope.traceparent.as_deref().filter(|text| is_plain(text)),
+        // As finely as Postgres stores it, so that what is hashed can be hashed again.
+        occurred_at: envelope.time.trunc_subsecs(6),
+        received_at,
+        published_at: message.published_at,
+        body: &message.body,
+        signature: &message.signature,
+        key_id: &message.key_id,
     }
 }
 
@@ -58,8 +64,11 @@ fn is_plain(traceparent: &str) -> bool {
     traceparent.len() <= LONGEST_TRACEPARENT && traceparent.bytes().all(|c| c.is_ascii_graphic())
 }
 
-impl From<StoreError> for HandlerError {
-    fn from(StoreError(error): StoreError) -> Self {
-        Self::Database(error)
+impl From<RecordError> for HandlerError {
+    fn from(error: RecordError) -> Self {
+        match error {
+            RecordError::Store(StoreError(error)) => Self::Database(error),
+            some_known @ RecordError::SomeKnown => Self::Transient(some_known.into()),
+        }
     }
 }

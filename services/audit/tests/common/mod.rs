@@ -1,7 +1,7 @@
 //! An audit service on a database of its own, asked over its own router.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
-use audit::application::record_event::record_event;
+use audit::application::record_event::record_events;
 use audit::domain::chain::{Break, Entry};
 use audit::presentation::http::api;
 use audit::{App, store, verify_chain};
@@ -65,7 +65,7 @@ pub fn at(second: u64) -> DateTime<Utc> {
 /// Records one event in a transaction of its own; true when it was new.
 pub async fn record(pool: &Pool, entry: &Entry<'_>) -> bool {
     let mut tx = Tx::begin(pool, Cause::request(Uuid::nil(), Context::new())).await.unwrap();
-    let new = record_event(&mut store(&mut tx), entry).await.unwrap();
+    let new = record_events(&mut store(&mut tx), &[*entry]).await.unwrap();
     tx.commit().await.unwrap();
     new
 }
@@ -84,7 +84,7 @@ impl Archive {
         let here = Self::open().await;
         let mut tx = here.tx().await;
         for n in 1..=count {
-            assert!(record_event(&mut store(&mut tx), &event(n)).await.unwrap());
+            assert!(record_events(&mut store(&mut tx), &[event(n)]).await.unwrap());
         }
         tx.commit().await.unwrap();
         here

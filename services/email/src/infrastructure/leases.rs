@@ -30,6 +30,8 @@ impl Leases {
     /// The database's own.
     pub async fn take(&self, most: usize) -> Result<Taken<Attempt>, sqlx::Error> {
         let now = self.0.clock().now();
+        let mut conn = self.0.connection().await?;
+        // The planner takes an array for short, and a table that was empty when it planned for small.
         let rows = sqlx::query!(
             r#"with due as (
                 select id from emails
@@ -41,7 +43,7 @@ impl Leases {
             leased as (
                 update emails e
                 set attempts = attempts + 1, lease_owner = $2, lease_until = $4
-                from due where e.id = due.id
+                where e.id = any(array(select id from due))
                 returning e.*)
             select id as "id?", order_id as "order_id?", template as "template?",
                 recipient as "recipient?", data as "data?: Json<Data>",
@@ -57,8 +59,9 @@ impl Leases {
             i64::try_from(most).unwrap_or(i64::MAX),
             now + TERM,
         )
-        .fetch_all(self.0.pg())
+        .fetch_all(&mut *conn)
         .await?;
+        conn.put_back();
         let next_due = rows.first().and_then(|row| row.next_due);
         let leased = rows.into_iter().filter_map(|row| {
             let attempt = Attempt {

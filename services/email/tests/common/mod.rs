@@ -178,7 +178,7 @@ fn replica(database: &Database, server: SocketAddr) -> Replica {
     let identity = Identity::new("shop", "test", "email");
     let signer = Signer::from_seed("email-1", [1; 32]);
     // Connections of its own, which end with it.
-    let pg = messaging::connect_lazily(database.url(), "email", 5).unwrap();
+    let pg = messaging::connect_lazily(database.local_url(), "email", 5).unwrap();
     let pool = Pool::new(pg, identity, signer, Clock::system());
     let server = ServerAddress { host: server.ip().to_string(), port: server.port() };
     let from = "Tidings <shop@tidings.example>".parse().unwrap();

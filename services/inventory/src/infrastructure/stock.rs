@@ -23,8 +23,8 @@ impl Stock for Store<'_> {
     async fn lock_all(&mut self, skus: &[String], order_ids: &[Uuid]) -> Result<(), StoreError> {
         sqlx::query!(
             r#"select sku from products
-            where sku = any($1)
-               or sku in (select sku from reservation_lines where order_id = any($2))
+            where sku = any($1 || array(
+                select sku from reservation_lines where order_id = any($2)))
             order by sku for update"#,
             skus,
             order_ids,

@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::Queries;
 use super::orders::status_name;
+use super::progress::progress;
 use crate::application::views::{
     HistoryRow, LineRow, ListedProduct, OrderFilter, OrderPlace, OrderRow, OrderView, PendingRow,
     ProductPlace,
@@ -37,7 +39,11 @@ impl Queries {
             (None, Some(status)) => self.of_status(status, before, limit).await,
             (None, None) => self.of_all(before, limit).await,
         };
-        self.complete(orders?).await
+        let orders = orders?;
+        let mut conn = self.0.connection().await?;
+        let orders = complete(&mut conn, orders).await?;
+        conn.put_back();
+        Ok(orders)
     }
 
     async fn of_all(&self, before: OrderPlace, limit: i64) -> Result<Vec<OrderRow>, sqlx::Error> {
@@ -101,59 +107,6 @@ impl Queries {
         .await
     }
 
-    /// These orders with their lines, history and progress, in the same order.
-    pub(super) async fn complete(
-        &self,
-        orders: Vec<OrderRow>,
-    ) -> Result<Vec<OrderView>, sqlx::Error> {
-        if orders.is_empty() {
-            return Ok(Vec::new());
-        }
-        let ids: Vec<Uuid> = orders.iter().map(|order| order.id).collect();
-        let versions: Vec<i32> = orders.iter().map(|order| order.version).collect();
-        let mut lines = by_order(self.lines(&ids).await?, |line| line.order_id);
-        let mut history = by_order(self.history(&ids, &versions).await?, |entry| entry.order_id);
-        let mut progress = by_order(self.progress(&ids).await?, |step| step.order_id);
-        let complete = |order: OrderRow| {
-            let lines = lines.remove(&order.id).unwrap_or_default();
-            let history = history.remove(&order.id).unwrap_or_default();
-            let progress = progress.remove(&order.id).unwrap_or_default();
-            OrderView { order, lines, history, progress }
-        };
-        Ok(orders.into_iter().map(complete).collect())
-    }
-
-    async fn lines(&self, order_ids: &[Uuid]) -> Result<Vec<LineRow>, sqlx::Error> {
-        sqlx::query_as!(
-            LineRow,
-            "select order_id, sku, quantity, unit_price_minor from order_lines
-            where order_id = any($1) order by order_id, line",
-            order_ids,
-        )
-        .fetch_all(self.0.pg())
-        .await
-    }
-
-    /// Read after the orders, so it may know more: it is cut to what their versions tell.
-    async fn history(
-        &self,
-        order_ids: &[Uuid],
-        versions: &[i32],
-    ) -> Result<Vec<HistoryRow>, sqlx::Error> {
-        sqlx::query_as!(
-            HistoryRow,
-            "select h.order_id, h.status, h.at
-            from order_history h
-            join unnest($1::uuid[], $2::int[]) as o (id, version)
-                on h.order_id = o.id and h.version <= o.version
-            order by h.order_id, h.version",
-            order_ids,
-            versions,
-        )
-        .fetch_all(self.0.pg())
-        .await
-    }
-
     /// At most `limit` pending orders behind `after` in the order of their deadlines.
     ///
     /// # Errors
@@ -200,6 +153,59 @@ impl Queries {
         .fetch_all(self.0.pg())
         .await
     }
+}
+
+/// These orders with their lines, history and progress, in the same order.
+pub(super) async fn complete(
+    conn: &mut PgConnection,
+    orders: Vec<OrderRow>,
+) -> Result<Vec<OrderView>, sqlx::Error> {
+    if orders.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<Uuid> = orders.iter().map(|order| order.id).collect();
+    let versions: Vec<i32> = orders.iter().map(|order| order.version).collect();
+    let mut lines = by_order(lines(conn, &ids).await?, |line| line.order_id);
+    let mut history = by_order(history(conn, &ids, &versions).await?, |entry| entry.order_id);
+    let mut progress = by_order(progress(conn, &ids).await?, |step| step.order_id);
+    let complete = |order: OrderRow| {
+        let lines = lines.remove(&order.id).unwrap_or_default();
+        let history = history.remove(&order.id).unwrap_or_default();
+        let progress = progress.remove(&order.id).unwrap_or_default();
+        OrderView { order, lines, history, progress }
+    };
+    Ok(orders.into_iter().map(complete).collect())
+}
+
+async fn lines(conn: &mut PgConnection, order_ids: &[Uuid]) -> Result<Vec<LineRow>, sqlx::Error> {
+    sqlx::query_as!(
+        LineRow,
+        "select order_id, sku, quantity, unit_price_minor from order_lines
+        where order_id = any($1) order by order_id, line",
+        order_ids,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Read after the orders, so it may know more: it is cut to what their versions tell.
+async fn history(
+    conn: &mut PgConnection,
+    order_ids: &[Uuid],
+    versions: &[i32],
+) -> Result<Vec<HistoryRow>, sqlx::Error> {
+    sqlx::query_as!(
+        HistoryRow,
+        "select h.order_id, h.status, h.at
+        from order_history h
+        join unnest($1::uuid[], $2::int[]) as o (id, version)
+            on h.order_id = o.id and h.version <= o.version
+        order by h.order_id, h.version",
+        order_ids,
+        versions,
+    )
+    .fetch_all(conn)
+    .await
 }
 
 fn by_order<T>(rows: Vec<T>, order_id: impl Fn(&T) -> Uuid) -> HashMap<Uuid, Vec<T>> {

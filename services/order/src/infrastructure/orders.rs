@@ -8,30 +8,30 @@ use crate::domain::order::{Basket, CancelReason, Line, Order, Status, Stored};
 
 impl Orders for Store<'_> {
     async fn find(&mut self, id: Uuid) -> Result<Option<Order>, StoreError> {
+        // Lines never change, so they need no lock of their own.
         let row = sqlx::query!(
-            "select id, customer_id, customer_email, payment_method, currency, total_minor, status,
-                cancel_reason, version, placed_at, updated_at, deadline_at
-            from orders where id = $1 for update",
+            r#"select id, customer_id, customer_email, payment_method, currency, total_minor, status,
+                cancel_reason, version, placed_at, updated_at, deadline_at,
+                array(select sku from order_lines l where l.order_id = o.id
+                    order by line) as "skus!",
+                array(select quantity from order_lines l where l.order_id = o.id
+                    order by line) as "quantities!",
+                array(select unit_price_minor from order_lines l where l.order_id = o.id
+                    order by line) as "prices!"
+            from orders o where id = $1 for update"#,
             id,
         )
         .fetch_optional(self.0.conn())
         .await?;
         let Some(row) = row else { return Ok(None) };
-        let lines = sqlx::query_as!(
-            StoredLine,
-            "select sku, quantity, unit_price_minor from order_lines where order_id = $1
-            order by line",
-            id,
-        )
-        .fetch_all(self.0.conn())
-        .await?;
+        let lines = row.skus.into_iter().zip(row.quantities).zip(row.prices);
         Ok(Some(Order::load(Stored {
             id: row.id,
             basket: Basket {
                 customer_id: row.customer_id,
                 customer_email: row.customer_email,
                 payment_method: row.payment_method,
-                lines: lines.into_iter().map(Line::from).collect(),
+                lines: lines.map(line).collect(),
                 currency: row.currency,
             },
             total_minor: row.total_minor,
@@ -62,15 +62,15 @@ impl Orders for Store<'_> {
         if events.is_empty() {
             return Ok(());
         }
+        let versions: Vec<i32> = events.iter().map(|(version, _)| *version as i32).collect();
         // Version 0 is before the first event: the order is new.
         let read_version = order.version() - events.len() as u32;
         if read_version == 0 {
-            self.insert(&order).await?;
+            self.insert(&order, &versions).await?;
         } else {
-            self.update(&order, read_version).await?;
+            self.update(&order, read_version, &versions).await?;
         }
         for (version, event) in events {
-            self.remember(&order, version).await?;
             integration_events::publish(self.0, &order, version, event)?;
             figures::count(self.0, event);
         }
@@ -79,18 +79,31 @@ impl Orders for Store<'_> {
 }
 
 impl Store<'_> {
-    async fn insert(&mut self, order: &Order) -> Result<(), StoreError> {
+    /// The order, its lines and its history, in one statement.
+    async fn insert(&mut self, order: &Order, versions: &[i32]) -> Result<(), StoreError> {
         let basket = order.basket();
         let total = order.total();
         let (traceparent, trace_id) = {
             let cause = self.0.cause();
             (cause.traceparent(), messaging::trace::trace_id(cause.context()))
         };
+        let skus: Vec<String> = basket.lines.iter().map(|l| l.sku.clone()).collect();
+        let quantities: Vec<i32> = basket.lines.iter().map(|l| l.quantity as i32).collect();
+        let prices: Vec<i64> = basket.lines.iter().map(|l| l.unit_price_minor).collect();
         sqlx::query!(
-            "insert into orders (id, customer_id, customer_email, payment_method, currency,
-                total_minor, status, version, placed_at, updated_at, trace_id, traceparent,
-                deadline_at)
-            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11, $12)",
+            "with placed as (
+                insert into orders (id, customer_id, customer_email, payment_method, currency,
+                    total_minor, status, version, placed_at, updated_at, trace_id, traceparent,
+                    deadline_at)
+                values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11, $12)
+            ), lines as (
+                insert into order_lines (order_id, line, sku, quantity, unit_price_minor)
+                select $1, n, sku, quantity, price
+                from unnest($13::text[], $14::int[], $15::bigint[])
+                    with ordinality as t (sku, quantity, price, n)
+            )
+            insert into order_history (order_id, version, status, at)
+            select $1, version, $7, $9 from unnest($16::int[]) as version",
             order.id(),
             basket.customer_id,
             basket.customer_email,
@@ -103,68 +116,50 @@ impl Store<'_> {
             trace_id,
             traceparent,
             order.deadline_at(),
-        )
-        .execute(self.0.conn())
-        .await?;
-        let skus: Vec<String> = basket.lines.iter().map(|l| l.sku.clone()).collect();
-        let quantities: Vec<i32> = basket.lines.iter().map(|l| l.quantity as i32).collect();
-        let prices: Vec<i64> = basket.lines.iter().map(|l| l.unit_price_minor).collect();
-        sqlx::query!(
-            "insert into order_lines (order_id, line, sku, quantity, unit_price_minor)
-            select $1, n, sku, quantity, price
-            from unnest($2::text[], $3::int[], $4::bigint[])
-                with ordinality as t (sku, quantity, price, n)",
-            order.id(),
             &skus,
             &quantities,
             &prices,
+            versions,
         )
         .execute(self.0.conn())
         .await?;
         Ok(())
     }
 
-    async fn update(&mut self, order: &Order, read_version: u32) -> Result<(), StoreError> {
-        let updated = sqlx::query!(
-            "update orders set status = $3, cancel_reason = $4, version = $5, updated_at = $6
-            where id = $1 and version = $2",
+    /// The order as it is now, and what is new of its history, in one statement.
+    async fn update(
+        &mut self,
+        order: &Order,
+        read_version: u32,
+        versions: &[i32],
+    ) -> Result<(), StoreError> {
+        let remembered = sqlx::query!(
+            "with updated as (
+                update orders set status = $3, cancel_reason = $4, version = $5, updated_at = $6
+                where id = $1 and version = $2
+                returning id
+            )
+            insert into order_history (order_id, version, status, at)
+            select id, version, $3, $6 from updated, unnest($7::int[]) as version",
             order.id(),
             read_version as i32,
             status_name(order.status()),
             order.cancel_reason().map(reason_name),
             order.version() as i32,
             order.updated_at(),
+            versions,
         )
         .execute(self.0.conn())
         .await?;
-        if updated.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Conflict(order.id())) }
-    }
-
-    async fn remember(&mut self, order: &Order, version: u32) -> Result<(), StoreError> {
-        sqlx::query!(
-            "insert into order_history (order_id, version, status, at) values ($1, $2, $3, $4)",
-            order.id(),
-            version as i32,
-            status_name(order.status()),
-            order.updated_at(),
-        )
-        .execute(self.0.conn())
-        .await?;
+        if remembered.rows_affected() == 0 {
+            return Err(StoreError::Conflict(order.id()));
+        }
         Ok(())
     }
 }
 
-struct StoredLine {
-    sku: String,
-    quantity: i32,
-    unit_price_minor: i64,
-}
-
-impl From<StoredLine> for Line {
-    fn from(line: StoredLine) -> Self {
-        let StoredLine { sku, quantity, unit_price_minor } = line;
-        Self { sku, quantity: quantity.unsigned_abs(), unit_price_minor }
-    }
+fn line(((sku, quantity), unit_price_minor): ((String, i32), i64)) -> Line {
+    Line { sku, quantity: quantity.unsigned_abs(), unit_price_minor }
 }
 
 pub(super) fn status_name(status: Status) -> &'static str {

@@ -1,9 +1,10 @@
 //! How far orders have come, in Postgres.
 
 use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Queries, Store};
+use super::Store;
 use crate::application::ports::{Progress, Step, StoreError};
 use crate::application::views::ProgressRow;
 
@@ -36,18 +37,16 @@ impl Progress for Store<'_> {
     }
 }
 
-impl Queries {
-    pub(super) async fn progress(
-        &self,
-        order_ids: &[Uuid],
-    ) -> Result<Vec<ProgressRow>, sqlx::Error> {
-        sqlx::query_as!(
-            ProgressRow,
-            "select order_id, step, at from order_progress where order_id = any($1)
-            order by order_id, at, step",
-            order_ids,
-        )
-        .fetch_all(self.0.pg())
-        .await
-    }
+pub(super) async fn progress(
+    conn: &mut PgConnection,
+    order_ids: &[Uuid],
+) -> Result<Vec<ProgressRow>, sqlx::Error> {
+    sqlx::query_as!(
+        ProgressRow,
+        "select order_id, step, at from order_progress where order_id = any($1)
+        order by order_id, at, step",
+        order_ids,
+    )
+    .fetch_all(conn)
+    .await
 }

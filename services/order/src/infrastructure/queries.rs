@@ -3,6 +3,7 @@
 use messaging::Pool;
 use uuid::Uuid;
 
+use super::lists::complete;
 use crate::application::ports::Product;
 use crate::application::views::{OrderRow, OrderView, Pending};
 
@@ -21,6 +22,7 @@ impl Queries {
     /// # Errors
     /// The database's own.
     pub async fn order(&self, id: Uuid) -> Result<Option<OrderView>, sqlx::Error> {
+        let mut conn = self.0.connection().await?;
         let order = sqlx::query_as!(
             OrderRow,
             "select id, customer_id, status, cancel_reason, currency, total_minor, placed_at,
@@ -28,9 +30,11 @@ impl Queries {
             from orders where id = $1",
             id,
         )
-        .fetch_optional(self.0.pg())
+        .fetch_optional(&mut *conn)
         .await?;
-        Ok(self.complete(order.into_iter().collect()).await?.pop())
+        let order = complete(&mut conn, order.into_iter().collect()).await?.pop();
+        conn.put_back();
+        Ok(order)
     }
 
     /// How many orders wait for their end, and since when. It reads the entries of those that do and no

@@ -30,6 +30,8 @@ impl Leases {
     /// The database's own.
     pub async fn take(&self, most: usize) -> Result<Taken<Attempt>, sqlx::Error> {
         let now = self.0.clock().now();
+        let mut conn = self.0.connection().await?;
+        // The planner takes an array for short, and a table that was empty when it planned for small.
         let rows = sqlx::query!(
             r#"with due as (
                 select order_id, in_doubt from payments
@@ -41,24 +43,25 @@ impl Leases {
             leased as (
                 update payments p
                 set attempts = attempts + 1, in_doubt = true, lease_owner = $2, lease_until = $4
-                from due where p.order_id = due.order_id
-                returning p.*, due.in_doubt as was_in_doubt)
-            select order_id as "order_id?", amount_minor as "amount_minor?",
+                where p.order_id = any(array(select order_id from due))
+                returning p.*)
+            select l.order_id as "order_id?", amount_minor as "amount_minor?",
                 currency as "currency?", payment_method as "payment_method?",
                 charge_id as "charge_id?", attempts as "attempts?",
-                was_in_doubt as "was_in_doubt?", correlation_id as "correlation_id?",
+                due.in_doubt as "was_in_doubt?", correlation_id as "correlation_id?",
                 causation_id as "causation_id?", traceparent as "traceparent?",
                 tracestate as "tracestate?",
                 (select next_attempt_at from payments where next_attempt_at > $1
                  order by next_attempt_at limit 1) as next_due
-            from (select 1) as always left join leased on true"#,
+            from (select 1) as always left join (leased l join due using (order_id)) on true"#,
             now,
             self.0.instance().number(),
             i64::try_from(most).unwrap_or(i64::MAX),
             now + TERM,
         )
-        .fetch_all(self.0.pg())
+        .fetch_all(&mut *conn)
         .await?;
+        conn.put_back();
         let next_due = rows.first().and_then(|row| row.next_due);
         let leased = rows.into_iter().filter_map(|row| {
             let attempt = Attempt {

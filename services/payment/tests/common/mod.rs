@@ -216,7 +216,7 @@ fn replica(database: &Database, gateway: SocketAddr) -> Replica {
     let identity = Identity::new("shop", "test", "payment");
     let signer = Signer::from_seed("payment-1", [1; 32]);
     // Connections of its own, which end with it.
-    let pg = messaging::connect_lazily(database.url(), "payment", 5).unwrap();
+    let pg = messaging::connect_lazily(database.local_url(), "payment", 5).unwrap();
     let pool = Pool::new(pg, identity, signer, Clock::system());
     let app = App::new(pool, &format!("http://{gateway}")).unwrap();
     Replica { settlement: Settlement::new(app.clone()), app }

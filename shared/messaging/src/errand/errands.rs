@@ -15,19 +15,26 @@ use crate::retry::Backoff;
 use crate::step::{Progress, Step, repeat};
 use crate::tx::Tx;
 
-/// An attempt that has ended.
-pub(super) struct Ended {
-    answered: bool,
-    /// The wish is due again after this long.
-    again_in: Option<Duration>,
+/// A call that has ended, and what came of it.
+pub(super) struct Answered<E: Errand> {
+    attempt: E::Attempt,
+    called: Called<E::Answer>,
+    /// By the clock's running time.
+    at: Duration,
 }
 
 /// Runs errands, several at a time: one that the other side keeps waiting holds up no other.
 pub struct Errands<E: Errand> {
     pub(super) errand: Arc<E>,
     settings: Settings,
-    /// Tasks of their own: a transaction that nobody drives would keep its connection from the rest.
-    pub(super) in_flight: JoinSet<Ended>,
+    /// Calls under way. Tasks of their own: one that nobody drives would time out.
+    pub(super) calls: JoinSet<Answered<E>>,
+    /// What came of others, until it is stored.
+    answered: Vec<Answered<E>>,
+    /// What is being stored, one transaction for all of it, and how much that is. It gives when the
+    /// next of these wishes is due.
+    storing: JoinSet<Option<Duration>>,
+    being_stored: usize,
     breaker: Breaker,
     database_away: Backoff,
     /// When to look for what is due while calls are under way, by the clock's running time.
@@ -41,11 +48,19 @@ impl<E: Errand> Errands<E> {
     /// Nothing happens until it is stepped or run.
     pub fn new(errand: E) -> Self {
         let settings = errand.settings();
-        let (errand, in_flight) = (Arc::new(errand), JoinSet::new());
-        let (breaker, database_away) = (Breaker::new(settings.name), database_away());
-        let (look_at, stop) = (Duration::ZERO, CancellationToken::new());
-        let in_turn = false;
-        Self { errand, settings, in_flight, breaker, database_away, look_at, in_turn, stop }
+        Self {
+            errand: Arc::new(errand),
+            settings,
+            calls: JoinSet::new(),
+            answered: Vec::new(),
+            storing: JoinSet::new(),
+            being_stored: 0,
+            breaker: Breaker::new(settings.name),
+            database_away: database_away(),
+            look_at: Duration::ZERO,
+            in_turn: false,
+            stop: CancellationToken::new(),
+        }
     }
 
     /// Makes calls one after the other, each within a step: for whoever makes all steps himself.
@@ -72,7 +87,7 @@ impl<E: Errand> Errands<E> {
         if let Some(left) = self.breaker.open_for(self.clock()) {
             return left;
         }
-        let (in_flight, poll) = (self.in_flight.len(), self.settings.poll);
+        let (in_flight, poll) = (self.in_flight(), self.settings.poll);
         if self.errand.pool().is_absent() {
             // What we leased now, others would take for that of a dead process. Our return wakes us.
             return poll;
@@ -95,12 +110,13 @@ impl<E: Errand> Errands<E> {
                     crash::point(Point::C16);
                 }
                 for leased in taken.leased {
-                    let attempt = attempt(self.errand.clone(), self.settings, leased);
+                    let call = call(self.errand.clone(), leased);
                     if self.in_turn {
-                        let ended = attempt.await;
-                        self.note(Ok(ended));
+                        let answered = call.await;
+                        self.note(Ok(answered));
+                        self.store_in_turn().await;
                     } else {
-                        self.in_flight.spawn(attempt);
+                        self.calls.spawn(call);
                     }
                 }
                 let now = self.errand.pool().clock().now();
@@ -116,33 +132,84 @@ impl<E: Errand> Errands<E> {
         pause
     }
 
-    fn note(&mut self, ended: Result<Ended, JoinError>) {
-        let ended = ended.unwrap_or_else(|error| {
-            let task = self.settings.name;
-            tracing::error!(task, %error, "an attempt broke off; its lease will run out");
-            Ended { answered: true, again_in: None }
-        });
-        if ended.answered {
-            self.breaker.succeeded();
-        } else {
-            self.breaker.failed(self.errand.pool().clock());
+    /// Attempts that have begun and are not stored.
+    pub(super) fn in_flight(&self) -> usize {
+        self.calls.len() + self.answered.len() + self.being_stored
+    }
+
+    fn note(&mut self, ended: Result<Answered<E>, JoinError>) {
+        match ended {
+            Ok(answered) if !answered.called.answered => {
+                self.breaker.failed(self.errand.pool().clock());
+                self.answered.push(answered);
+            }
+            Ok(answered) => {
+                self.breaker.succeeded();
+                self.answered.push(answered);
+            }
+            Err(error) => self.broke_off(&error),
         }
-        if let Some(pause) = ended.again_in {
+    }
+
+    fn broke_off(&self, error: &JoinError) {
+        let task = self.settings.name;
+        tracing::error!(task, %error, "an attempt broke off; its lease will run out");
+    }
+
+    fn note_stored(&mut self, again_in: Option<Duration>) {
+        if let Some(pause) = again_in {
             self.look_at = self.look_at.min(self.clock().running() + pause);
         }
+    }
+
+    /// Stores what was answered, unless that is being done with what was answered before. So answers
+    /// that come faster than transactions end share one.
+    fn store_answered(&mut self) {
+        while let Some(ended) = self.calls.try_join_next() {
+            self.note(ended);
+        }
+        if self.being_stored == 0 && !self.answered.is_empty() {
+            let answered = std::mem::take(&mut self.answered);
+            self.being_stored = answered.len();
+            self.storing.spawn(store(self.errand.clone(), self.settings, answered));
+        }
+    }
+
+    async fn store_in_turn(&mut self) {
+        let answered = std::mem::take(&mut self.answered);
+        let again_in = store(self.errand.clone(), self.settings, answered).await;
+        self.note_stored(again_in);
+    }
+
+    fn stored(&mut self, ended: Result<Option<Duration>, JoinError>) {
+        self.being_stored = 0;
+        match ended {
+            Ok(again_in) => self.note_stored(again_in),
+            Err(error) => self.broke_off(&error),
+        }
+    }
+
+    /// Waits until something ends. At most one of both does.
+    async fn next_end(&mut self) {
+        tokio::select! {
+            Some(ended) = self.calls.join_next() => self.note(ended),
+            Some(ended) = self.storing.join_next() => self.stored(ended),
+        }
+        self.store_answered();
     }
 }
 
 impl<E: Errand> Step for Errands<E> {
     async fn step(&mut self) -> Progress {
         let pause = self.begin().await;
-        if self.in_flight.is_empty() {
+        if self.in_flight() == 0 {
             return Progress::Idle(pause);
         }
+        let (wanted, stop) = (self.errand.wanted().clone(), self.stop.clone());
         tokio::select! {
-            Some(ended) = self.in_flight.join_next() => self.note(ended),
-            () = self.errand.wanted().wait() => self.look_at = Duration::ZERO,
-            () = self.stop.cancelled() => {}
+            () = self.next_end() => {}
+            () = wanted.wait() => self.look_at = Duration::ZERO,
+            () = stop.cancelled() => {}
             () = tokio::time::sleep(pause) => {}
         }
         Progress::More
@@ -151,61 +218,86 @@ impl<E: Errand> Step for Errands<E> {
     /// The calls under way are answered and stored. One whose answer is too long in coming is left:
     /// its lease runs out, or ends with this process, and it is made again.
     async fn close(&mut self) {
-        let all = async { while self.in_flight.join_next().await.is_some() {} };
-        if tokio::time::timeout(self.settings.close_within, all).await.is_err() {
-            let (task, calls) = (self.settings.name, self.in_flight.len());
+        let within = self.settings.close_within;
+        let all = async {
+            while self.in_flight() > 0 {
+                self.next_end().await
+            }
+        };
+        if tokio::time::timeout(within, all).await.is_err() {
+            let (task, calls) = (self.settings.name, self.in_flight());
             tracing::warn!(task, calls, "calls under way were left");
-            self.in_flight.abort_all();
+            self.calls.abort_all();
+            self.storing.abort_all();
         }
     }
 }
 
-async fn attempt<E: Errand>(
+async fn call<E: Errand>(
     errand: Arc<E>,
-    settings: Settings,
     Leased { attempt, cause }: Leased<E::Attempt>,
-) -> Ended {
+) -> Answered<E> {
     let called = errand.call(&attempt, cause).await;
     crash::point(Point::C17);
-    let again_in = store(&*errand, settings, &attempt, &called).await;
-    Ended { answered: called.answered, again_in }
+    Answered { attempt, called, at: errand.pool().clock().running() }
 }
 
-/// Stores what came of an attempt. Should that fail for good, the lease runs out and the call is
-/// made again.
+/// Stores what came of attempts: in one transaction, and where that fails in one for each, as one of them
+/// may be in the way of all. Should that fail for good, the lease runs out and the call is made again.
+/// Returns when the next attempt is due.
 async fn store<E: Errand>(
-    errand: &E,
+    errand: Arc<E>,
     settings: Settings,
-    attempt: &E::Attempt,
-    called: &Called<E::Answer>,
+    mut answered: Vec<Answered<E>>,
 ) -> Option<Duration> {
-    let begun = errand.pool().clock().running();
-    let mut away = database_away();
+    let (mut away, mut together) = (database_away(), answered.len() > 1);
+    let mut next: Option<Duration> = None;
     loop {
-        match commit(errand, attempt, called).await {
-            Ok(again_in) => return again_in,
-            Err(error) => {
-                let (task, id) = (settings.name, E::id(attempt).to_string());
-                tracing::warn!(task, id, %error, "outcome not stored");
+        let size = if together { answered.len() } else { 1 };
+        let mut left = Vec::new();
+        while !answered.is_empty() {
+            let rest = answered.split_off(size);
+            match commit(&*errand, &answered).await {
+                Ok(again_in) => next = next.into_iter().chain(again_in).min(),
+                Err(error) => {
+                    let (task, id) = (settings.name, id_of::<E>(&answered));
+                    tracing::warn!(task, id, answers = size, %error, "outcome not stored");
+                    left.append(&mut answered);
+                }
             }
+            answered = rest;
         }
-        if errand.pool().clock().running().saturating_sub(begun) >= settings.store_for {
-            return None;
+        answered = left;
+        if !std::mem::take(&mut together) {
+            let now = errand.pool().clock().running();
+            answered.retain(|one| now.saturating_sub(one.at) < settings.store_for);
+            if answered.is_empty() {
+                return next;
+            }
+            tokio::time::sleep(away.next(errand.pool().clock())).await;
         }
-        tokio::time::sleep(away.next(errand.pool().clock())).await;
     }
+}
+
+fn id_of<E: Errand>(answered: &[Answered<E>]) -> String {
+    answered.first().map(|one| E::id(&one.attempt).to_string()).unwrap_or_default()
 }
 
 async fn commit<E: Errand>(
     errand: &E,
-    attempt: &E::Attempt,
-    called: &Called<E::Answer>,
+    answered: &[Answered<E>],
 ) -> anyhow::Result<Option<Duration>> {
-    let mut tx = Tx::begin(errand.pool(), called.cause.clone()).await?;
-    let now = tx.now();
-    let again = errand.settle(&mut tx, attempt, &called.answer).await?;
+    let Some(first) = answered.first() else { return Ok(None) };
+    let mut tx = Tx::begin(errand.pool(), first.called.cause.clone()).await?;
+    let mut next: Option<Duration> = None;
+    for Answered { attempt, called, .. } in answered {
+        tx.set_cause(called.cause.clone());
+        let now = tx.now();
+        let again = errand.settle(&mut tx, attempt, &called.answer).await?;
+        next = next.into_iter().chain(again.map(|due| until(due, now))).min();
+    }
     tx.commit().await?;
-    Ok(again.map(|due| until(due, now)))
+    Ok(next)
 }
 
 fn database_away() -> Backoff {

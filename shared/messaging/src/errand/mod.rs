@@ -10,8 +10,8 @@
 //! [`Signal`] with [`Tx::after_commit`]. [`Errands`], a supervised task, then
 //! 1. leases what is due, so that of all replicas one is at it;
 //! 2. makes the calls, several at a time, outside of any transaction;
-//! 3. stores what came of each in one [`Tx`], together with the events that tell of it, and tries
-//!    that again while the database is away.
+//! 3. stores what came of each in a [`Tx`], together with the events that tell of it, and tries
+//!    that again while the database is away. Answers that come faster than it is stored share one.
 //!
 //! A process can die between 2 and 3, and a lease can run out while its call is under way. Calls are
 //! therefore made *at least* once: give each an idempotency key that is the same in every attempt,
@@ -225,8 +225,8 @@ pub trait Errand: Send + Sync + 'static {
         cause: Cause,
     ) -> impl Future<Output = Called<Self::Answer>> + Send;
 
-    /// Stores what came of an attempt, in a transaction that is committed after it. Returns when the
-    /// next attempt at the same wish is due, if there is to be one.
+    /// Stores what came of an attempt, in a transaction that is committed after it, perhaps together
+    /// with others. Returns when the next attempt at the same wish is due, if there is to be one.
     ///
     /// # Errors
     /// Any; it is tried again for as long as [`Settings::store_for`] says.

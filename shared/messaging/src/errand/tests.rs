@@ -93,7 +93,7 @@ async fn with_no_room_left_the_database_is_not_asked() {
     assert_eq!(errands.step().await, Progress::More);
     wanted.notify();
     assert_eq!(errands.step().await, Progress::More);
-    assert_eq!(errands.in_flight.len(), 3);
+    assert_eq!(errands.in_flight(), 3);
     assert_eq!(*world.asked_for.lock().unwrap(), [3]);
 }
 
@@ -107,7 +107,7 @@ async fn a_new_wish_is_taken_up_at_once_while_a_call_is_under_way() {
     wanted.notify();
     assert_eq!(errands.step().await, Progress::More);
     assert_eq!(*world.asked_for.lock().unwrap(), [3, 2]);
-    assert_eq!(errands.in_flight.len(), 2);
+    assert_eq!(errands.in_flight(), 2);
     assert!(begun.elapsed() < Settings::new("test").poll);
 }
 
@@ -122,7 +122,7 @@ async fn with_nothing_due_it_idles_until_the_next_look() {
 async fn an_attempt_that_breaks_off_gives_its_room_back() {
     let (mut errands, world, _) = errands(World { breaks: true, ..due(1) });
     assert_eq!(errands.step().await, Progress::More);
-    assert!(errands.in_flight.is_empty());
+    assert_eq!(errands.in_flight(), 0);
     assert!(matches!(errands.step().await, Progress::Idle(_)));
     assert_eq!(*world.asked_for.lock().unwrap(), [3, 3]);
 }
@@ -133,7 +133,7 @@ async fn a_call_that_outlasts_the_end_of_the_process_is_left() {
     wanted.notify();
     errands.step().await;
     errands.close().await;
-    assert!(errands.in_flight.join_next().await.is_some_and(|ended| ended.is_err()));
+    assert!(errands.calls.join_next().await.is_some_and(|ended| ended.is_err()));
 }
 
 /// Others could not see that we live, and would make the same call at once.

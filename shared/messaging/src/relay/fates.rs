@@ -102,7 +102,7 @@ fn refusal(row: &Row, fate: &Fate, now: DateTime<Utc>) -> Refused {
 /// Stores what became of a batch, in one statement per outcome.
 pub(super) async fn settle(pool: &Pool, fates: &Fates) -> Result<(), sqlx::Error> {
     if !fates.confirmed.is_empty() {
-        outbox::mark_published(pool.pg(), &fates.confirmed, pool.clock().now()).await?;
+        outbox::mark_published(pool, &fates.confirmed, pool.clock().now()).await?;
     }
     if !fates.refused.is_empty() {
         pool.set_some_wait(true);

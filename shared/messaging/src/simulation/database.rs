@@ -24,7 +24,14 @@ pub async fn connect(url: &str) -> Result<PgPool, sqlx::Error> {
     let options = PgConnectOptions::from_str(url)?
         .application_name("simulation")
         .statement_cache_capacity(STATEMENTS)
-        .options([("search_path", PATH), ("synchronous_commit", "off")]);
+        // With a few rows in each table one plan is as good as another, and making one takes longer
+        // than carrying it out.
+        .options([
+            ("search_path", PATH),
+            ("synchronous_commit", "off"),
+            ("plan_cache_mode", "force_generic_plan"),
+            ("jit", "off"),
+        ]);
     let mut session = PgConnection::connect_with(&options).await?;
     sqlx::raw_sql(
         "create schema if not exists simulation;

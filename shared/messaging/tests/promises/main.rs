@@ -9,6 +9,7 @@
 
 mod house;
 
+mod at_hand;
 mod atomicity;
 mod bad_input;
 mod bounds;

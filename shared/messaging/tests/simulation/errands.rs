@@ -121,7 +121,7 @@ fn process(pg: &PgPool, seat: &Seat, gateway: &Gateway) -> Process {
 #[tokio::test]
 async fn every_wish_is_fulfilled_however_often_a_process_dies_over_it() {
     let database = Database::new("messaging").await;
-    let pg = &connect(database.url()).await.unwrap();
+    let pg = &connect(database.local_url()).await.unwrap();
     sqlx::raw_sql(
         "create table wish (id int primary key, due_at timestamptz, owner int,
             leased_until timestamptz, fulfilled int not null default 0)",

@@ -103,8 +103,8 @@ pub struct House {
 impl House {
     pub async fn new() -> Self {
         let databases = [Database::new("messaging").await, Database::new("messaging").await];
-        let lamps = connect(databases[0].url()).await.unwrap();
-        let ledger = connect(databases[1].url()).await.unwrap();
+        let lamps = connect(databases[0].local_url()).await.unwrap();
+        let ledger = connect(databases[1].local_url()).await.unwrap();
         sqlx::raw_sql(
             "create table lamp (name text primary key, version int not null default 0,
                 booked int not null default 0)",

@@ -37,7 +37,10 @@ pub struct DeadLetter {
 impl Service {
     /// All effects, in the order in which they were written.
     pub async fn entries(&self) -> Vec<Entry> {
-        sqlx::query_as("select lamp, n from entry order by at").fetch_all(&self.pg).await.unwrap()
+        sqlx::query_as("select lamp, n from entry order by at")
+            .fetch_all(&self.database.pool())
+            .await
+            .unwrap()
     }
 
     /// How often each lamp's event took effect.
@@ -50,7 +53,7 @@ impl Service {
     }
 
     pub async fn count(&self, what: &'static str) -> i64 {
-        count(&self.pg, what).await
+        count(&self.database.pool(), what).await
     }
 
     /// What this service's sessions do inside a transaction now.
@@ -68,7 +71,7 @@ impl Service {
 
     pub async fn dead_letters(&self) -> Vec<DeadLetter> {
         sqlx::query_as("select * from messaging.dead_letter order by parked_at, id")
-            .fetch_all(&self.pg)
+            .fetch_all(&self.database.pool())
             .await
             .unwrap()
     }
@@ -79,7 +82,7 @@ impl Service {
             "select subject, aggversion, attempts, last_error from messaging.outbox
             where published_at is null order by seq",
         )
-        .fetch_all(&self.pg)
+        .fetch_all(&self.database.pool())
         .await
         .unwrap()
     }

@@ -52,7 +52,7 @@ impl Service {
     }
 
     fn over(house: &House, name: &str, handlers: Handlers, database: Arc<Database>) -> Self {
-        let pg = messaging::connect_lazily(database.url(), name, 8).unwrap();
+        let pg = messaging::connect_lazily(database.local_url(), name, 8).unwrap();
         let pool = Pool::new(pg.clone(), identity(name), signer(name), house.clock.clock());
         let faults = Faults::default();
         let transport = Faulty { inner: house.transport(name), faults: faults.clone() };
