@@ -159,7 +159,7 @@ async fn every_wish_is_fulfilled_however_often_a_process_dies_over_it() {
         ensure!(fulfilled.iter().all(|times| *times >= 1), "{fulfilled:?}");
         Ok(())
     };
-    let report = Simulation::new(NAMESPACE).run(0..40, build, check).await;
+    let report = Simulation::new(NAMESPACE).run(0..25, build, check).await;
     let report = report.unwrap_or_else(|failed| panic!("{failed}"));
     for point in ["C16", "C17"] {
         assert!(report.happened.contains_key(&format!("died at {point}")), "{report:?}");
