@@ -10,8 +10,8 @@ use super::sustained::measure;
 use crate::figure::{Figure, Run};
 use crate::figures::{Round, Subject};
 use crate::stage::Stage;
-use crate::world::World;
 use crate::world::customers::list_goods;
+use crate::world::{World, databases};
 
 /// It has the most to do for each message.
 const MANY: Service = Service::Inventory;
@@ -34,7 +34,8 @@ impl Subject for Replicas {
     }
 
     async fn round(&mut self, stage: &Stage, _: usize) -> anyhow::Result<Round> {
-        let mut world = World::start(stage, 0.0).await?;
+        // Without a past: what is checked at the end goes back to the first event of everything.
+        let mut world = World::on(stage, databases(stage).await, 0.0).await?;
         list_goods(&world).await?;
         let during = Duration::from_secs(if stage.quick { 2 } else { 4 });
         let mut rates = Vec::new();
