@@ -23,15 +23,14 @@ impl Leases {
         Self(pool)
     }
 
+    // The planner takes an array for short, and what was empty when it planned for small: so no join.
     /// Leases at most `most` mails that are due and that nobody alive is sending, the longest due
     /// first. Each counts as an attempt.
     ///
     /// # Errors
     /// The database's own.
     pub async fn take(&self, most: usize) -> Result<Taken<Attempt>, sqlx::Error> {
-        let now = self.0.clock().now();
-        let mut conn = self.0.connection().await?;
-        // The planner takes an array for short, and a table that was empty when it planned for small.
+        let (now, mut conn) = (self.0.clock().now(), self.0.connection().await?);
         let rows = sqlx::query!(
             r#"with due as (
                 select id from emails
@@ -74,8 +73,8 @@ impl Leases {
                 number: row.attempts?.unsigned_abs(),
             };
             let (traceparent, tracestate) = (row.traceparent.as_deref(), row.tracestate.as_deref());
-            let cause =
-                Cause::resumed(row.correlation_id?, row.causation_id, traceparent, tracestate);
+            let (chain, causation_id) = (row.correlation_id?, row.causation_id);
+            let cause = Cause::resumed(chain, causation_id, traceparent, tracestate);
             Some(Leased { attempt, cause })
         });
         Ok(Taken { leased: leased.collect(), next_due })

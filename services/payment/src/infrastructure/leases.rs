@@ -22,6 +22,7 @@ impl Leases {
         Self(pool)
     }
 
+    // The planner takes an array for short, and what was empty when it planned for small: so no join.
     /// Leases at most `most` payments that are due and that nobody alive is at, the longest due
     /// first. Each counts as an attempt, and is in doubt from now on: should this process die, the
     /// next holder must not believe that nothing was sent.
@@ -29,9 +30,7 @@ impl Leases {
     /// # Errors
     /// The database's own.
     pub async fn take(&self, most: usize) -> Result<Taken<Attempt>, sqlx::Error> {
-        let now = self.0.clock().now();
-        let mut conn = self.0.connection().await?;
-        // The planner takes an array for short, and a table that was empty when it planned for small.
+        let (now, mut conn) = (self.0.clock().now(), self.0.connection().await?);
         let rows = sqlx::query!(
             r#"with due as (
                 select order_id, in_doubt from payments
@@ -72,8 +71,8 @@ impl Leases {
                 in_doubt: row.was_in_doubt?,
             };
             let (traceparent, tracestate) = (row.traceparent.as_deref(), row.tracestate.as_deref());
-            let cause =
-                Cause::resumed(row.correlation_id?, row.causation_id, traceparent, tracestate);
+            let (chain, causation_id) = (row.correlation_id?, row.causation_id);
+            let cause = Cause::resumed(chain, causation_id, traceparent, tracestate);
             Some(Leased { attempt, cause })
         });
         Ok(Taken { leased: leased.collect(), next_due })

@@ -221,7 +221,7 @@ impl<E: Errand> Step for Errands<E> {
         let within = self.settings.close_within;
         let all = async {
             while self.in_flight() > 0 {
-                self.next_end().await
+                self.next_end().await;
             }
         };
         if tokio::time::timeout(within, all).await.is_err() {
