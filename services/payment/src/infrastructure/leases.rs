@@ -22,7 +22,6 @@ impl Leases {
         Self(pool)
     }
 
-    // The planner takes an array for short, and what was empty when it planned for small: so no join.
     /// Leases at most `most` payments that are due and that nobody alive is at, the longest due
     /// first. Each counts as an attempt, and is in doubt from now on: should this process die, the
     /// next holder must not believe that nothing was sent.
@@ -31,6 +30,8 @@ impl Leases {
     /// The database's own.
     pub async fn take(&self, most: usize) -> Result<Taken<Attempt>, sqlx::Error> {
         let (now, mut conn) = (self.0.clock().now(), self.0.connection().await?);
+        // No join: the planner takes an array for short, but a table that was empty when it planned
+        // for small.
         let rows = sqlx::query!(
             r#"with due as (
                 select order_id, in_doubt from payments
