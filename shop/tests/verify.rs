@@ -157,6 +157,11 @@ async fn a_parked_message_is_accounted_for_and_not_handled_until_somebody_discar
     )
     .await;
     breaks_only(&shop, "I2", 1, "is parked in inventory.dlq, not handled").await;
+    // One that will have its second chance by itself, before any job is made of it.
+    let innocent = "update messaging.dead_letter set reason_code = 'delivery_limit'";
+    shop.tamper(Service::Inventory, innocent).await;
+    let busy = settle(&shop.world, Duration::ZERO).await.unwrap();
+    assert_eq!(busy.as_deref(), Some("1 replays of inventory's dead letters are under way"));
     let replay = "update messaging.dead_letter set state = 'replaying';
         insert into messaging.replay_job (id, asked_by, asked_at, selection, note, rate, state)
         values (gen_random_uuid(), 'grace', now(), '{}', '', 50, 'running')";

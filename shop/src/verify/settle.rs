@@ -73,7 +73,10 @@ const PENDING: &str = "select count(*) from messaging.outbox
     where published_at is null
       and (not_before is null or not_before <= now() or last_error is not null)";
 
-const REPLAYS: &str = "select count(*) from messaging.replay_job where state = 'running'";
+/// Jobs, and letters that will have a second chance by themselves and are in no job yet.
+const REPLAYS: &str = "select (select count(*) from messaging.replay_job where state = 'running')
+    + (select count(*) from messaging.dead_letter
+        where state = 'parked' and reason_code = 'delivery_limit' and not second_chance)";
 
 /// What leased tasks still have to do.
 const TASKS: [(Service, &str, &str); 2] = [

@@ -7,7 +7,7 @@ use std::time::Duration;
 use simulation::{Plan, Server, Stage, drawn, run, tell};
 
 /// Of each run of all tests.
-const SLICE: Duration = Duration::from_secs(10);
+const SLICE: Duration = Duration::from_secs(6);
 
 #[test]
 fn drawn_worlds_keep_every_promise() {

@@ -38,7 +38,8 @@ pub(super) fn create(
         .args(["-U", &options.superuser.0])
         .arg("--pwfile")
         .arg(&secret);
-    command.args(["--auth=scram-sha-256", "--encoding=UTF8", "--no-instructions"]);
+    command.arg(if options.cheap_logins { "--auth=md5" } else { "--auth=scram-sha-256" });
+    command.args(["--encoding=UTF8", "--no-instructions"]);
     // Byte order for every comparison, the same on all machines; macOS has no C.UTF-8.
     command.arg(if cfg!(target_os = "macos") { "--locale=C" } else { "--locale=C.UTF-8" });
     if !options.fsync {
