@@ -27,7 +27,7 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     pub rounds: Option<usize>,
     /// How long an outbox is filled, drained and pruned before it is measured with old rows in it
-    /// [default: 0.5, 0 when quick]
+    /// [default: 0.25, 0 when quick]
     #[arg(long, value_name = "MINUTES")]
     pub churn: Option<f64>,
     /// Where the report goes
@@ -54,7 +54,7 @@ impl Args {
     /// How long an outbox lives before it is measured with old rows in it.
     #[must_use]
     pub fn churn(&self) -> Duration {
-        let minutes = self.churn.unwrap_or(if self.quick { 0.0 } else { 0.5 });
+        let minutes = self.churn.unwrap_or(if self.quick { 0.0 } else { 0.25 });
         Duration::try_from_secs_f64(60.0 * minutes).unwrap_or_default()
     }
 

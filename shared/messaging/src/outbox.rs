@@ -145,10 +145,12 @@ pub(crate) async fn mark_published(
     seqs: &[i64],
     now: DateTime<Utc>,
 ) -> Result<(), sqlx::Error> {
+    // Said so that the index of what is pending is no help: the primary key finds these rows, and
+    // that index would be read from end to end for each batch of a backlog.
     let mut conn = pool.connection().await?;
     sqlx::query!(
         "update messaging.outbox set published_at = $2, last_error = null
-        where seq = any($1) and published_at is null",
+        where seq = any($1) and coalesce(published_at, 'infinity') = 'infinity'",
         seqs,
         now,
     )

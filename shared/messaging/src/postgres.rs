@@ -34,6 +34,12 @@ pub fn connect_lazily(url: &str, name: &str, connections: u32) -> Result<PgPool,
             // A statement is planned once per connection and not anew for each of its values, which
             // takes longer than most of them. None of ours needs another plan for other values.
             ("plan_cache_mode", "force_generic_plan"),
+            // Such a plan is right for a table of any size if it takes an index wherever there is one.
+            // While a table is empty, reading all of it looks cheaper.
+            ("enable_seqscan", "off"),
+            // `limit $1` looks like a tenth of the table, and starting other processes for it takes
+            // longer than any statement here.
+            ("max_parallel_workers_per_gather", "0"),
             // Nothing here runs for so long that compiling it first would pay.
             ("jit", "off"),
         ]);

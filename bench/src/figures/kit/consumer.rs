@@ -49,7 +49,7 @@ impl Subject for Consumer {
             Some(shop) => shop,
             None => Shop::new(stage).await?,
         };
-        let count = if stage.quick { 8_000 } else { 30_000 };
+        let count = if stage.quick { 8_000 } else { 24_000 };
         let mut round = Round::default();
         let (mut raw, mut kit) = (0.0, 0.0);
         for raw_now in raw_turns(number) {
@@ -124,7 +124,7 @@ impl Shop {
         let took = wire.take(RAW, count, Ack::Each, &mut |_| Ok(())).await?;
         let consumed = count as f64 / took.as_secs_f64();
         let url = self.pair.inventory.url();
-        let seconds = if stage.quick { 2 } else { 4 };
+        let seconds = if stage.quick { 2 } else { 3 };
         let bytes = usize::try_from(self.reservation_bytes)?;
         let define = [("body", "x".repeat(bytes))];
         let load = Load { url, clients: 1, seconds, define: &define };

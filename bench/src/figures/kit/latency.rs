@@ -57,7 +57,7 @@ impl Subject for Latency {
             Some(hall) => hall,
             None => Hall::new(stage).await?,
         };
-        let count = if stage.quick { 200 } else { 500 };
+        let count = if stage.quick { 200 } else { 350 };
         let (mut raw, mut kit) = (Vec::new(), Vec::new());
         let mut round = Round::default();
         for raw_now in raw_turns(number) {

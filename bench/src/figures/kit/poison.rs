@@ -51,7 +51,7 @@ impl Subject for Poison {
         let mut round = Round::default();
         slice(&pair, false).await?;
         let (mut without, mut with, mut bad) = (Vec::new(), Vec::new(), 0);
-        for n in 0..if stage.quick { 2 } else { 5 } {
+        for n in 0..if stage.quick { 2 } else { 3 } {
             for clean in raw_turns(number + n) {
                 let (times, sent) = slice(&pair, !clean).await?;
                 if clean { &mut without } else { &mut with }.extend(times);

@@ -60,7 +60,7 @@ impl Subject for Idle {
             Ok((service.name(), pid))
         });
         let pids = pids.collect::<anyhow::Result<Vec<_>>>()?;
-        let during = Duration::from_secs(if stage.quick { 3 } else { 6 });
+        let during = Duration::from_secs(if stage.quick { 3 } else { 4 });
         let begun = Instant::now();
         let before = pids.iter().map(|(_, pid)| exact(*pid)).collect::<anyhow::Result<Vec<_>>>()?;
         sleep_until(begun + during).await;

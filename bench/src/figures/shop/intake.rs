@@ -48,7 +48,7 @@ impl Subject for Intake {
             process.stop().await?;
         }
         accepted(&world, "warm-up-intake", Duration::from_secs(1)).await?;
-        let during = Duration::from_secs(if stage.quick { 3 } else { 5 });
+        let during = Duration::from_secs(if stage.quick { 2 } else { 3 });
         let early = if raw_first(number) { Some(raw(stage, &world, during).await?) } else { None };
         let before = Usage::of_process(&world, Service::Order)?;
         let rate = accepted(&world, "full-load", during).await?;

@@ -62,7 +62,7 @@ impl Subject for Latency {
         list_goods(&world).await?;
         let watch = Watch::on(&world).await?;
         warm_up(&world, &watch).await?;
-        let during = Duration::from_secs(if stage.quick { 5 } else { 12 });
+        let during = Duration::from_secs(if stage.quick { 5 } else { 8 });
         let early = if raw_first(number) { Some(raw(stage, &world, during).await?) } else { None };
         let before = Usage::now(stage, &world)?;
         let load = Load::new(&world, &watch, "collected");

@@ -37,7 +37,7 @@ impl Subject for Replicas {
         // Without a past: what is checked at the end goes back to the first event of everything.
         let mut world = World::on(stage, databases(stage).await, 0.0).await?;
         list_goods(&world).await?;
-        let during = Duration::from_secs(if stage.quick { 2 } else { 4 });
+        let during = Duration::from_secs(if stage.quick { 2 } else { 3 });
         let mut rates = Vec::new();
         for (many, load) in [(1, "one-replica"), (2, "two-replicas"), (4, "four-replicas")] {
             world.replicate(MANY, many).await?;

@@ -51,7 +51,7 @@ impl Subject for Sustained {
     async fn round(&mut self, stage: &Stage, number: usize) -> anyhow::Result<Round> {
         let mut world = World::start(stage, SAMPLED).await?;
         list_goods(&world).await?;
-        let during = Duration::from_secs(if stage.quick { 3 } else { 6 });
+        let during = Duration::from_secs(if stage.quick { 2 } else { 4 });
         let usual = measure(stage, &world, "usual", during).await?;
         let memory = memory(&world)?;
         let event = "select avg(length(body))::bigint from messaging.outbox";

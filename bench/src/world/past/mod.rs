@@ -38,6 +38,8 @@ async fn one(service: Service, database: &Database, orders: u32) -> anyhow::Resu
     filled.with_context(|| format!("fill the database of {service}"))?;
     // It cannot be part of the script, which is one transaction.
     sqlx::query("vacuum analyze").execute(&mut postgres).await?;
+    // What was written goes to the disk now, and not while something is measured.
+    sqlx::query("checkpoint").execute(&mut postgres).await?;
     Ok(postgres.close().await?)
 }
 
