@@ -5,7 +5,7 @@ use std::time::Duration;
 
 const EXAMPLES: &str = "\
 Examples:
-  bench                            every figure, in less than 15 minutes
+  bench                            every figure, in about 15 minutes
   bench --quick                    every figure with smaller loads, in less than 3
   bench --only relay_drain         those figures whose id begins like this
   bench --publish                  keeps the last report as docs/performance.json, and documents it
