@@ -16,7 +16,7 @@ use chassis::http::Api;
 use host::{Host, Running};
 use lettre::message::Mailbox;
 use messaging::step::Signal;
-use messaging::{Pool, Tx};
+use messaging::{Causes, Pool, Tx};
 
 use config::Config;
 use infrastructure::{Leases, Mailer, Queries, SmtpServer, Store};
@@ -56,7 +56,12 @@ impl App {
 
 /// The stores, on a transaction.
 pub fn store(tx: &mut Tx) -> Store<'_> {
-    Store(tx)
+    Store(tx, Causes::new())
+}
+
+/// The stores, on a transaction about several mails, new ones by order and others by themselves.
+pub fn store_of_many(tx: &mut Tx, causes: Causes) -> Store<'_> {
+    Store(tx, causes)
 }
 
 /// The short types that the service's queue is bound to.

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use chassis::config::Source;
 use chassis::http::Api;
 use host::{Host, Running};
-use messaging::{Pool, Tx};
+use messaging::{Causes, Pool, Tx};
 
 use config::Config;
 use infrastructure::{Queries, Store};
@@ -48,7 +48,12 @@ impl App {
 
 /// The stores, on a transaction.
 pub fn store(tx: &mut Tx) -> Store<'_> {
-    Store(tx)
+    Store(tx, Causes::new())
+}
+
+/// The stores, on a transaction about several orders.
+pub fn store_of_many(tx: &mut Tx, causes: Causes) -> Store<'_> {
+    Store(tx, causes)
 }
 
 // The host alone knows both who remembers an answer and who gives it.

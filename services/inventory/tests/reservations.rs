@@ -216,7 +216,9 @@ async fn a_decision_that_is_not_committed_leaves_no_trace() {
         inventory::application::reserve_stock::ReserveStock { order_id: order, lines, charge };
     let now = tx.now();
     let mut store = inventory::store(&mut tx);
-    inventory::application::reserve_stock::reserve_stock(&mut store, command, now).await.unwrap();
+    inventory::application::reserve_stock::reserve_stock(&mut store, vec![command], now)
+        .await
+        .unwrap();
     drop(tx);
     assert_eq!(here.stock("A").await, (10, 0));
     assert_eq!(here.told(format!("reservation/{order}")).await, []);

@@ -17,7 +17,7 @@ use chrono::TimeDelta;
 use feed::{Feed, Follower};
 use host::{Host, Running};
 use messaging::step::Signal;
-use messaging::{Pool, Tx};
+use messaging::{Causes, Pool, Tx};
 
 use config::Config;
 use infrastructure::{OrderChanges, Queries, Store, name_metrics};
@@ -57,7 +57,12 @@ impl App {
 
 /// The stores, on a transaction.
 pub fn store(tx: &mut Tx) -> Store<'_> {
-    Store(tx)
+    Store(tx, Causes::new())
+}
+
+/// The stores, on a transaction about several orders.
+pub fn store_of_many(tx: &mut Tx, causes: Causes) -> Store<'_> {
+    Store(tx, causes)
 }
 
 // The host alone knows both who remembers an answer and who gives it.

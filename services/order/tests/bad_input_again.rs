@@ -10,7 +10,7 @@ use common::{SOON, Shop, basket, router};
 use http::{Method, Request, StatusCode};
 use messaging::Tx;
 use messaging::answers::{Answer, RequestKey};
-use order::application::settle_order::Verdict;
+use order::application::settle_orders::Verdict;
 use order::domain::order::CancelReason;
 use testkit::bad_input::{Bad, MARK, get, made, refused};
 use testkit::eventually;

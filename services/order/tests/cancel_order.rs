@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use http::Request;
 use messaging::step::{Progress, Step as _};
 use order::application::cancel_order::cancel_order;
-use order::application::settle_order::{Verdict, settle_order};
+use order::application::settle_orders::{Verdict, settle_orders};
 use order::domain::order::CancelReason;
 use order::presentation::deadlines::Deadlines;
 use order::store;
@@ -145,7 +145,7 @@ async fn a_cancellation_behind_a_confirmation_sees_it() {
     let (shop, id) = shop().await;
     let mut confirming = shop.tx().await;
     let now = confirming.now();
-    settle_order(&mut store(&mut confirming), id, Verdict::Paid, now).await.unwrap();
+    settle_orders(&mut store(&mut confirming), &[id], Verdict::Paid, now).await.unwrap();
     let commit = async {
         shop.wait_for_waiters(1).await;
         confirming.commit().await.unwrap();
@@ -185,7 +185,7 @@ async fn a_lost_race_is_no_error_where_the_database_calls_it_one() {
 
     let mut confirming = shop.tx().await;
     let now = confirming.now();
-    settle_order(&mut store(&mut confirming), id, Verdict::Paid, now).await.unwrap();
+    settle_orders(&mut store(&mut confirming), &[id], Verdict::Paid, now).await.unwrap();
     let commit = async {
         shop.wait_for_waiters(1).await;
         confirming.commit().await.unwrap();

@@ -13,7 +13,7 @@ use envelope::Clock;
 use http::Request;
 use messaging::step::{Progress, Step as _};
 use order::App;
-use order::application::settle_order::Verdict;
+use order::application::settle_orders::Verdict;
 use order::presentation::deadlines::Deadlines;
 use serde_json::json;
 use testkit::eventually;

@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use http::Request;
 use http_body_util::BodyExt as _;
 use messaging::step::Signal;
-use order::application::settle_order::{Verdict, settle_order};
+use order::application::settle_orders::{Verdict, settle_orders};
 use order::domain::order::CancelReason;
 use order::store;
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -151,7 +151,7 @@ async fn what_commits_late_comes_late_and_is_not_passed_by() {
     client.take(2).await;
     let mut slow = shop.tx().await;
     let now = slow.now();
-    settle_order(&mut store(&mut slow), late, Verdict::Paid, now).await.unwrap();
+    settle_orders(&mut store(&mut slow), &[late], Verdict::Paid, now).await.unwrap();
     shop.settle(early, Verdict::Paid).await;
     let first = client.next().await.unwrap();
     assert_eq!((first.id, first.order()), (3, early.to_string()));

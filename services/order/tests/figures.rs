@@ -8,7 +8,7 @@ use chrono::TimeDelta;
 use common::Shop;
 use common::clock::Still;
 use messaging::step::Step as _;
-use order::application::settle_order::{Verdict, settle_order};
+use order::application::settle_orders::{Verdict, settle_orders};
 use order::domain::order::CancelReason;
 use order::infrastructure::name_metrics;
 use order::presentation::deadlines::Deadlines;
@@ -63,7 +63,7 @@ async fn orders_that_wait_and_orders_that_have_ended_can_be_watched() {
 
     let mut tx = shop.tx().await;
     let now = tx.now();
-    settle_order(&mut store(&mut tx), second, Verdict::Paid, now).await.unwrap();
+    settle_orders(&mut store(&mut tx), &[second], Verdict::Paid, now).await.unwrap();
     drop(tx);
     assert_eq!(ended(&metrics), [1.0, 0.0, 0.0, 0.0, 0.0], "what is rolled back has not happened");
     shop.cancel(second).await;

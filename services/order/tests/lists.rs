@@ -9,7 +9,7 @@ use chrono::TimeDelta;
 use common::clock::Still;
 use common::{CUSTOMER, Shop, basket};
 use http::Request;
-use order::application::settle_order::Verdict;
+use order::application::settle_orders::Verdict;
 use order::domain::order::CancelReason;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;

@@ -6,7 +6,7 @@ mod common;
 use common::{Shop, basket};
 use order::application::follow_product::{FollowProductError, follow_product};
 use order::application::ports::ProductChange;
-use order::application::settle_order::{SettleOrderError, Verdict, settle_order};
+use order::application::settle_orders::{SettleOrderError, Verdict, settle_orders};
 use order::domain::order::CancelReason;
 use order::store;
 use uuid::Uuid;
@@ -58,7 +58,7 @@ async fn an_order_that_is_not_known_yet_may_be_on_its_way() {
     let shop = Shop::open().await;
     let mut tx = shop.tx().await;
     let now = tx.now();
-    let settled = settle_order(&mut store(&mut tx), Uuid::nil(), Verdict::Paid, now).await;
+    let settled = settle_orders(&mut store(&mut tx), &[Uuid::nil()], Verdict::Paid, now).await;
     assert!(matches!(settled, Err(SettleOrderError::Unknown)));
 }
 

@@ -15,7 +15,7 @@ use chassis::config::Source;
 use chassis::http::Api;
 use host::{Host, Running};
 use messaging::step::Signal;
-use messaging::{Pool, Tx};
+use messaging::{Causes, Pool, Tx};
 
 use config::Config;
 use infrastructure::{GatewayClient, Leases, Queries, Store};
@@ -58,7 +58,12 @@ impl App {
 
 /// The stores, on a transaction.
 pub fn store(tx: &mut Tx) -> Store<'_> {
-    Store(tx)
+    Store(tx, Causes::new())
+}
+
+/// The stores, on a transaction about several orders.
+pub fn store_of_many(tx: &mut Tx, causes: Causes) -> Store<'_> {
+    Store(tx, causes)
 }
 
 /// The short types that the service's queue is bound to.

@@ -128,12 +128,13 @@ async fn an_attempt_of_a_cancelled_order_that_reaches_nobody_ends_void() {
     world.cancelled(order_id).await;
     assert_eq!(world.status(order_id).await, "pending");
 
-    use payment::application::settle_payment::{ask, record};
+    use payment::application::settle_payments::{Settled, ask, record};
     let mut gateway = world.service.app.gateway.talk(leased.cause.clone());
     let answer = ask(&mut gateway, &leased.attempt).await;
     let mut tx = messaging::Tx::begin(&world.service.app.pool, leased.cause).await.unwrap();
     let now = tx.now();
-    record(&mut payment::store(&mut tx), &leased.attempt, &answer, 0.5, now).await.unwrap();
+    let settled = [Settled { attempt: &leased.attempt, answer: &answer, unit: 0.5 }];
+    record(&mut payment::store(&mut tx), &settled, now).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(world.status(order_id).await, "void");
     world.open_gateway().await;
@@ -179,7 +180,7 @@ async fn the_payment_of_a_killed_process_is_taken_over_at_once_and_looked_up() {
 
     // It charges, and is killed before it can store what came of it.
     let mut gateway = other.app.gateway.talk(leased[0].cause.clone());
-    payment::application::settle_payment::ask(&mut gateway, &leased[0].attempt).await.unwrap();
+    payment::application::settle_payments::ask(&mut gateway, &leased[0].attempt).await.unwrap();
     drop(gateway);
     other.settlement = payment::presentation::settlement::Settlement::new(other.app.clone());
     other.kill(alive).await;

@@ -15,11 +15,12 @@ use opentelemetry::Context;
 use crate::cause::Cause;
 use crate::crash::{self, Point};
 use crate::failure::Trouble;
-use crate::handler::{Handlers, Message};
+use crate::handler::Message;
 use crate::inbox::{self, Aggregate, Entry, Seen};
 use crate::intake::Accepted;
 use crate::pool::Pool;
 use crate::reason::Code;
+use crate::registry::{Handlers, Manner};
 use crate::trace;
 use crate::tx::Tx;
 
@@ -102,11 +103,17 @@ impl Desk<'_> {
             .collect();
         self.before_chunk(&mut tx, &new).await?;
         let mut progress = self.progress(&mut tx, &new).await?;
+        let mut together = together(&new);
         let mut outcomes = Vec::with_capacity(batch.len());
         for (accepted, seen) in batch.iter().zip(seen) {
             outcomes.push(match seen {
                 Seen::Before => Outcome::Duplicate,
                 Seen::Collision => Outcome::Collision,
+                Seen::New if accepted.manner == Manner::Together => {
+                    let all = together.remove(&*accepted.message.short_type);
+                    self.all(&mut tx, &all.unwrap_or_default(), spans).await?;
+                    Outcome::Handled
+                }
                 Seen::New => {
                     let span = self.span(accepted);
                     spans.push(span.clone());
@@ -136,21 +143,39 @@ impl Desk<'_> {
         span: Context,
         progress: &mut Progress,
     ) -> Result<Outcome, Trouble> {
-        let envelope = &accepted.message.envelope;
-        tx.set_cause(Cause {
-            correlation_id: envelope.correlationid,
-            causation_id: Some(envelope.id),
-            context: span,
-            from_outside: false,
-        });
-        if accepted.ordered && !self.in_order(tx, accepted, progress).await? {
+        let cause = cause(accepted, span);
+        tx.because_of(&cause);
+        if accepted.is_ordered() && !self.in_order(tx, accepted, progress).await? {
             return Ok(Outcome::Superseded);
         }
         let begun = Instant::now();
-        let handled = self.bounded(async { accepted.prepared.handle(tx).await }).await;
+        let handled = self.bounded(async { accepted.prepared.handle(tx, cause).await }).await;
         let kind = accepted.message.short_type.clone();
         histogram!("handler_duration_seconds", "type" => kind).record(begun.elapsed());
         handled.map(|()| Outcome::Handled)
+    }
+
+    /// Hands all of these to the one handler that wants them together; none once that is done.
+    async fn all(
+        &self,
+        tx: &mut Tx,
+        all: &[&Accepted],
+        spans: &mut Vec<Context>,
+    ) -> Result<(), Trouble> {
+        let Some(first) = all.first() else { return Ok(()) };
+        let mut received = Vec::with_capacity(all.len());
+        for one in all {
+            let span = self.span(one);
+            spans.push(span.clone());
+            received.push((&*one.prepared, cause(one, span)));
+        }
+        let begun = Instant::now();
+        let handled = self.bounded(async { first.prepared.handle_all(tx, received).await }).await;
+        // Each took its share, so that counts and sums mean the same for every handler.
+        let took = begun.elapsed().as_secs_f64() / all.len() as f64;
+        let kind = first.message.short_type.clone();
+        histogram!("handler_duration_seconds", "type" => kind).record_many(took, all.len());
+        handled
     }
 
     /// A service's own code: it may panic, and it may take no longer than the deadline.
@@ -175,7 +200,7 @@ impl Desk<'_> {
     /// How far ordering handlers have come with the aggregates of these messages, locked.
     async fn progress(&self, tx: &mut Tx, new: &[&Accepted]) -> Result<Progress, Trouble> {
         let aggregates: Vec<Aggregate> =
-            new.iter().filter(|one| one.ordered).map(|one| aggregate(one)).collect();
+            new.iter().filter(|one| one.is_ordered()).map(|one| aggregate(one)).collect();
         if aggregates.is_empty() {
             return Ok(Progress::new());
         }
@@ -226,6 +251,26 @@ pub(crate) fn about<'a>(envelope: &'a Envelope, destination: &'a str) -> trace::
         event_type: &envelope.event_type,
         subject: envelope.subject.as_str(),
         correlation_id: envelope.correlationid.to_string(),
+    }
+}
+
+/// Those that are wanted together, by their type.
+fn together<'a>(new: &[&'a Accepted]) -> HashMap<&'a str, Vec<&'a Accepted>> {
+    let mut all: HashMap<&str, Vec<&Accepted>> = HashMap::new();
+    for one in new.iter().filter(|one| one.manner == Manner::Together) {
+        all.entry(&one.message.short_type).or_default().push(one);
+    }
+    all
+}
+
+/// Why whatever is done about a message is done.
+fn cause(accepted: &Accepted, span: Context) -> Cause {
+    let envelope = &accepted.message.envelope;
+    Cause {
+        correlation_id: envelope.correlationid,
+        causation_id: Some(envelope.id),
+        context: span,
+        from_outside: false,
     }
 }
 

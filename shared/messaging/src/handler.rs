@@ -1,15 +1,14 @@
 //! What a service registers: handlers for event types.
 
-use std::any::type_name;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::future::Future;
-use std::marker::PhantomData;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use envelope::{Envelope, Event};
+use uuid::Uuid;
 
+use crate::cause::Cause;
 use crate::tx::{Tx, TxError};
 
 /// A verified event, as a handler sees it.
@@ -19,6 +18,18 @@ pub struct Received<E> {
     pub data: E,
     /// What it travelled in.
     pub message: Arc<Message>,
+    /// Why whatever is done about it is done: the event itself, in the span of its handling.
+    pub cause: Cause,
+}
+
+/// Why something happens to each of the aggregates that one transaction is about.
+pub type Causes = HashMap<Uuid, Cause>;
+
+impl<E> Received<E> {
+    /// The causes of `events`, by the id of what each is `about`.
+    pub fn causes(events: &[Self], about: impl Fn(&E) -> Uuid) -> Causes {
+        events.iter().map(|event| (about(&event.data), event.cause.clone())).collect()
+    }
 }
 
 /// A verified message.
@@ -103,6 +114,23 @@ pub trait Handler<E: Event>: Send + Sync + 'static {
     -> impl Future<Output = HandlerResult> + Send;
 }
 
+/// Reacts to all events of type `E` that a transaction has, at once: what reads and writes for all of
+/// them together takes a statement where [`Handler`] takes one for each.
+///
+/// What several of them do to the same row is this handler's to add up, and of which event something
+/// is published [`Tx::because_of`] says. Fails one of them, none is handled, and each is tried alone.
+pub trait ManyHandler<E: Event>: Send + Sync + 'static {
+    /// Handles at least one event; several in the order in which they came.
+    ///
+    /// # Errors
+    /// As [`Handler::handle`].
+    fn handle_many(
+        &self,
+        tx: &mut Tx,
+        events: Vec<Received<E>>,
+    ) -> impl Future<Output = HandlerResult> + Send;
+}
+
 /// Reacts to every message whose signature and envelope hold, whatever its type.
 pub trait AnyHandler: Send + Sync + 'static {
     /// Handles one message. As [`Handler::handle`].
@@ -131,181 +159,4 @@ pub trait ChunkHandler: Send + Sync + 'static {
         tx: &mut Tx,
         messages: &[Arc<Message>],
     ) -> impl Future<Output = HandlerResult> + Send;
-}
-
-type Handling<'a> = Pin<Box<dyn Future<Output = HandlerResult> + Send + 'a>>;
-
-/// Leaves it all to the [`ChunkHandler`].
-struct Together;
-
-impl AnyHandler for Together {
-    async fn handle(&self, _: &mut Tx, _: Arc<Message>) -> HandlerResult {
-        Ok(())
-    }
-}
-
-/// An event whose data has been read, bound to its handler.
-pub(crate) trait Prepared: Send + Sync {
-    fn handle<'a>(&'a self, tx: &'a mut Tx) -> Handling<'a>;
-}
-
-/// A registered handler, its event type erased.
-pub(crate) trait Registered: Send + Sync {
-    /// Reads the data; the error says what does not fit.
-    fn prepare(&self, message: Arc<Message>) -> Result<Box<dyn Prepared>, String>;
-    /// Whether versions of one aggregate must be applied in order, without a gap.
-    fn ordered(&self) -> bool;
-    /// For error texts.
-    fn name(&self) -> &'static str;
-}
-
-struct Typed<E, H> {
-    handler: Arc<H>,
-    ordered: bool,
-    event: PhantomData<fn() -> E>,
-}
-
-struct TypedPrepared<E, H> {
-    handler: Arc<H>,
-    event: Received<E>,
-}
-
-impl<E: Event + Clone, H: Handler<E>> Registered for Typed<E, H> {
-    fn prepare(&self, message: Arc<Message>) -> Result<Box<dyn Prepared>, String> {
-        let data = message.envelope.data::<E>().map_err(|error| error.to_string())?;
-        let (handler, event) = (self.handler.clone(), Received { data, message });
-        Ok(Box::new(TypedPrepared { handler, event }))
-    }
-
-    fn ordered(&self) -> bool {
-        self.ordered
-    }
-
-    fn name(&self) -> &'static str {
-        type_name::<H>()
-    }
-}
-
-impl<E: Event + Clone, H: Handler<E>> Prepared for TypedPrepared<E, H> {
-    fn handle<'a>(&'a self, tx: &'a mut Tx) -> Handling<'a> {
-        Box::pin(self.handler.handle(tx, self.event.clone()))
-    }
-}
-
-struct Any<H>(Arc<H>);
-
-struct AnyPrepared<H>(Arc<H>, Arc<Message>);
-
-impl<H: AnyHandler> Registered for Any<H> {
-    fn prepare(&self, message: Arc<Message>) -> Result<Box<dyn Prepared>, String> {
-        Ok(Box::new(AnyPrepared(self.0.clone(), message)))
-    }
-
-    fn ordered(&self) -> bool {
-        false
-    }
-
-    fn name(&self) -> &'static str {
-        type_name::<H>()
-    }
-}
-
-impl<H: AnyHandler> Prepared for AnyPrepared<H> {
-    fn handle<'a>(&'a self, tx: &'a mut Tx) -> Handling<'a> {
-        Box::pin(self.0.handle(tx, self.1.clone()))
-    }
-}
-
-/// A [`ChunkHandler`], its type erased.
-pub(crate) trait BeforeChunk: Send + Sync {
-    fn before_chunk<'a>(&'a self, tx: &'a mut Tx, messages: &'a [Arc<Message>]) -> Handling<'a>;
-}
-
-struct Chunked<H>(H);
-
-impl<H: ChunkHandler> BeforeChunk for Chunked<H> {
-    fn before_chunk<'a>(&'a self, tx: &'a mut Tx, messages: &'a [Arc<Message>]) -> Handling<'a> {
-        Box::pin(self.0.before_chunk(tx, messages))
-    }
-}
-
-/// The handlers of one service. Its queue's bindings follow from them.
-#[derive(Default)]
-pub struct Handlers {
-    by_type: BTreeMap<&'static str, Box<dyn Registered>>,
-    any: Option<Box<dyn Registered>>,
-    chunk: Option<Box<dyn BeforeChunk>>,
-}
-
-impl Handlers {
-    /// No handlers yet.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Handles `E` from stored state, in whatever order it comes.
-    #[must_use]
-    pub fn on<E: Event + Clone>(self, handler: impl Handler<E>) -> Self {
-        self.register::<E, _>(handler, false)
-    }
-
-    /// Handles `E` in the order of its aggregate's versions: an older one is skipped, a gap waits
-    /// on the retry ladder. Only for consumers that register every type of the aggregate this way;
-    /// any other would wait for versions that never come.
-    #[must_use]
-    pub fn on_ordered<E: Event + Clone>(self, handler: impl Handler<E>) -> Self {
-        self.register::<E, _>(handler, true)
-    }
-
-    /// Handles every event there is, also of types unknown here.
-    #[must_use]
-    pub fn on_any(mut self, handler: impl AnyHandler) -> Self {
-        self.any = Some(Box::new(Any(Arc::new(handler))));
-        self
-    }
-
-    /// Handles every event there is, also of types unknown here, all of a transaction at once: what
-    /// stores them needs one statement and not one for each.
-    #[must_use]
-    pub fn on_any_together(self, handler: impl ChunkHandler) -> Self {
-        self.on_any(Together).on_chunk(handler)
-    }
-
-    /// Shows `handler` all messages of a transaction before they are handled.
-    #[must_use]
-    pub fn on_chunk(mut self, handler: impl ChunkHandler) -> Self {
-        self.chunk = Some(Box::new(Chunked(handler)));
-        self
-    }
-
-    pub(crate) fn chunk_handler(&self) -> Option<&dyn BeforeChunk> {
-        self.chunk.as_deref()
-    }
-
-    fn register<E: Event + Clone, H: Handler<E>>(mut self, handler: H, ordered: bool) -> Self {
-        let typed = Typed { handler: Arc::new(handler), ordered, event: PhantomData };
-        if let Some(first) = self.by_type.insert(E::TYPE, Box::new(typed)) {
-            tracing::warn!(event = E::TYPE, replaced = first.name(), "two handlers for one event");
-        }
-        self
-    }
-
-    /// The short types to bind to; `#` when everything is handled.
-    pub fn bindings(&self) -> Vec<String> {
-        match self.any {
-            Some(_) => vec!["#".to_owned()],
-            None => self.by_type.keys().map(|name| (*name).to_owned()).collect(),
-        }
-    }
-
-    pub(crate) fn of(&self, short_type: &str) -> Option<&dyn Registered> {
-        self.by_type.get(short_type).or(self.any.as_ref()).map(Box::as_ref)
-    }
-
-    /// Whether another major version of this type is handled.
-    pub(crate) fn knows_other_major(&self, short_type: &str) -> bool {
-        let name = |full: &str| full.rsplit_once(".v").map(|(name, _)| name.to_owned());
-        let asked = name(short_type);
-        asked.is_some() && self.by_type.keys().any(|known| name(known) == asked)
-    }
 }

@@ -11,9 +11,10 @@ use envelope::{CONTENT_TYPE, DecodeError, Envelope, Identity, MAX_BODY};
 use sha2::{Digest, Sha256};
 
 use crate::chunk::panic_text;
-use crate::handler::{Handlers, Message, Prepared};
+use crate::handler::Message;
 use crate::inbox::Aggregate;
 use crate::reason::Code;
+use crate::registry::{Handlers, Manner, Prepared};
 use crate::transport::Delivery;
 
 /// A clock may be this far ahead of ours before its message is held to be wrong.
@@ -59,15 +60,19 @@ impl From<DecodeError> for Fault {
 pub(crate) struct Accepted {
     pub(crate) message: Arc<Message>,
     pub(crate) prepared: Box<dyn Prepared>,
-    pub(crate) ordered: bool,
+    pub(crate) manner: Manner,
 }
 
 impl Accepted {
+    pub(crate) fn is_ordered(&self) -> bool {
+        self.manner == Manner::InOrder
+    }
+
     /// Of which aggregate it is and which version of that, if its handler goes by it.
     pub(crate) fn place(&self) -> Option<(Aggregate, u32)> {
         let envelope = &self.message.envelope;
         let aggregate = || (envelope.source.clone(), envelope.subject.to_string());
-        self.ordered.then(|| (aggregate(), envelope.aggversion))
+        self.is_ordered().then(|| (aggregate(), envelope.aggversion))
     }
 }
 
@@ -175,7 +180,7 @@ impl Intake {
             Err(panic) => return fault(Code::Panicked, panic_text(&*panic)),
         };
         self.check_time(&message.envelope, now)?;
-        Ok(Accepted { message, prepared, ordered: handler.ordered() })
+        Ok(Accepted { message, prepared, manner: handler.manner() })
     }
 
     fn check_time(&self, envelope: &Envelope, now: DateTime<Utc>) -> Result<(), Fault> {

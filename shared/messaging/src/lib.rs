@@ -25,6 +25,7 @@ mod pool;
 mod postgres;
 mod presence;
 pub mod reason;
+mod registry;
 mod relay;
 pub mod retry;
 mod room;
@@ -43,7 +44,8 @@ pub use connection::Connection;
 pub use consumer::{Consumer, ConsumerSettings};
 pub use dead_letter::{Parker, Replayer, repair};
 pub use handler::{
-    AnyHandler, ChunkHandler, Handler, HandlerError, HandlerResult, Handlers, Message, Received,
+    AnyHandler, Causes, ChunkHandler, Handler, HandlerError, HandlerResult, ManyHandler, Message,
+    Received,
 };
 pub use housekeeping::{Housekeeping, Retention};
 pub use messaging::{Messaging, RetentionTooShort, Running, Task};
@@ -51,6 +53,7 @@ pub use partition::{PARTITIONS, partition_of};
 pub use pool::{Instance, Pool};
 pub use postgres::{connect_lazily, ping};
 pub use presence::Presence;
+pub use registry::Handlers;
 pub use relay::Relay;
 pub use tx::{Tx, TxError};
 pub use vitals::Vitals;

@@ -103,7 +103,8 @@ pub(crate) async fn pending(
             case when attempts = 0 then greatest(created_at, not_before) else created_at end
                 as "due_at!"
         from messaging.outbox o
-        where published_at is null and partition = any($1) and seq <> all($4)
+        where published_at is null and partition = any($1)
+          and seq not in (select unnest($4::bigint[]))
           and (not_before is null or not_before <= $2)
           and not exists (
               select from messaging.outbox earlier
@@ -145,9 +146,9 @@ pub(crate) async fn mark_published(
     seqs: &[i64],
     now: DateTime<Utc>,
 ) -> Result<(), sqlx::Error> {
+    let mut conn = pool.connection().await?;
     // Said so that the index of what is pending is no help: the primary key finds these rows, and
     // that index would be read from end to end for each batch of a backlog.
-    let mut conn = pool.connection().await?;
     sqlx::query!(
         "update messaging.outbox set published_at = $2, last_error = null
         where seq = any($1) and coalesce(published_at, 'infinity') = 'infinity'",

@@ -98,9 +98,10 @@ impl Tx {
         &self.cause
     }
 
-    /// From here on the transaction works on another message of its chunk.
-    pub(crate) fn set_cause(&mut self, cause: Cause) {
-        self.cause = cause;
+    /// From here on the transaction works because of something else, for one that does several things
+    /// at once: what is published is caused by it, and happens now.
+    pub fn because_of(&mut self, cause: &Cause) {
+        self.cause = cause.clone();
         self.now = self.pool.clock().now();
     }
 

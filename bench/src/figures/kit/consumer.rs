@@ -135,8 +135,8 @@ impl Shop {
     }
 }
 
-/// The statements of a chunk, as the kit sends them: one for all inbox rows, the handler's own one after
-/// the other, one for all outbox rows.
+/// The statements of a chunk, as the kit sends them: one for all inbox rows, the handler's own for all of
+/// its rows, one for all outbox rows.
 fn script() -> String {
     const ID: &str = "(lpad(to_hex(nextval('raw_id')), 12, '0') || '70008000000000000000')::uuid";
     let inbox = format!(
@@ -149,7 +149,10 @@ fn script() -> String {
         returning source, event_id, body_sha256, set_config('statement_timeout', '30s', true);\n",
         placed = OrderPlaced::TYPE,
     );
-    let row = format!("insert into reserved (order_id, amount, at) values ({ID}, 13912, now());\n");
+    let rows = format!(
+        "insert into reserved (order_id, amount, at)
+        select {ID}, 13912, now() from generate_series(1, {CHUNK});\n"
+    );
     let outbox = format!(
         "insert into messaging.outbox (event_id, type, subject, aggversion, partition,
             correlation_id, body, signature, key_id, created_at)
@@ -157,5 +160,5 @@ fn script() -> String {
             convert_to(:body, 'UTF8'), decode(repeat('00', 64), 'hex'), 'inventory-1', now()
         from (select {ID} as id, n from generate_series(1, {CHUNK}) n) ids;\n"
     );
-    format!("begin;\n{inbox}{}{outbox}commit;\n", row.repeat(CHUNK))
+    format!("begin;\n{inbox}{rows}{outbox}commit;\n")
 }

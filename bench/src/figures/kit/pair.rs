@@ -8,7 +8,7 @@ use anyhow::ensure;
 use contracts::inventory::StockReserved;
 use contracts::order::OrderPlaced;
 use envelope::Event as _;
-use messaging::{Cause, Handler, HandlerError, HandlerResult, Handlers, Received, Tx};
+use messaging::{Cause, HandlerError, HandlerResult, Handlers, ManyHandler, Received, Tx};
 use testkit::Vhost;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -66,24 +66,33 @@ struct Reserve {
     refused: Mutex<HashSet<Uuid>>,
 }
 
-impl Handler<OrderPlaced> for Reserve {
-    async fn handle(&self, tx: &mut Tx, event: Received<OrderPlaced>) -> HandlerResult {
-        let OrderPlaced { order_id, total, payment_method, .. } = event.data;
-        match payment_method.as_str() {
-            NEVER => return Err(HandlerError::Permanent(anyhow::anyhow!("not ever"))),
-            NOT_YET if self.first_time(order_id) => {
-                return Err(HandlerError::Transient(anyhow::anyhow!("not yet")));
+impl ManyHandler<OrderPlaced> for Reserve {
+    async fn handle_many(&self, tx: &mut Tx, events: Vec<Received<OrderPlaced>>) -> HandlerResult {
+        let (mut orders, mut amounts) = (Vec::new(), Vec::new());
+        for Received { data, cause, .. } in events {
+            let OrderPlaced { order_id, total, payment_method, .. } = data;
+            match payment_method.as_str() {
+                NEVER => return Err(HandlerError::Permanent(anyhow::anyhow!("not ever"))),
+                NOT_YET if self.first_time(order_id) => {
+                    return Err(HandlerError::Transient(anyhow::anyhow!("not yet")));
+                }
+                NOT_YET => continue,
+                _ => self.arrivals.note(order_id),
             }
-            NOT_YET => return Ok(()),
-            _ => self.arrivals.note(order_id),
+            orders.push(order_id);
+            amounts.push(total.amount_minor);
+            tx.because_of(&cause);
+            tx.publish(&StockReserved { order_id, amount: total, payment_method }, 1)?;
         }
-        sqlx::query("insert into reserved (order_id, amount, at) values ($1, $2, $3)")
-            .bind(order_id)
-            .bind(total.amount_minor)
-            .bind(tx.now())
-            .execute(tx.conn())
-            .await?;
-        tx.publish(&StockReserved { order_id, amount: total, payment_method }, 1)?;
+        sqlx::query(
+            "insert into reserved (order_id, amount, at)
+            select order_id, amount, $3 from unnest($1::uuid[], $2::bigint[]) as t (order_id, amount)",
+        )
+        .bind(orders)
+        .bind(amounts)
+        .bind(tx.now())
+        .execute(tx.conn())
+        .await?;
         Ok(())
     }
 }
@@ -110,7 +119,7 @@ impl Pair {
         let vhost = stage.broker.vhost().await;
         let arrivals = Arrivals::default();
         let reserve = Reserve { arrivals: arrivals.clone(), refused: Mutex::default() };
-        let handlers = Handlers::new().on(reserve);
+        let handlers = Handlers::new().on_many(reserve);
         let inventory = Service::new(stage, &vhost, "inventory", handlers).await?;
         let table = "create table reserved (order_id uuid primary key, amount bigint not null,
             at timestamptz not null)";

@@ -1,5 +1,6 @@
 //! What the use cases need stored, and what a mail server says.
 
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 
 use chrono::{DateTime, Utc};
@@ -24,26 +25,34 @@ pub enum StoreError {
     Full,
 }
 
-/// Mails and where they go. Saving one also publishes what happened to it.
+/// Mails and where they go. Saving them also publishes what happened to each.
 pub trait Emails: Send {
-    /// Where mail about an order goes, as far as it is known; `told` is what the caller knows of it.
-    /// Until the transaction ends nobody else gets an answer about this order.
-    fn recipient(
+    /// Where mail about each of these orders goes, as far as it is known; beside each stands what the
+    /// caller knows of it. Until the transaction ends nobody else gets an answer about these orders.
+    fn recipients(
         &mut self,
-        order_id: Uuid,
-        told: Option<&str>,
-    ) -> impl Future<Output = Result<Option<String>, StoreError>> + Send;
-    /// Stores a new mail. False when the order has one of its kind: that one stays as it is.
-    fn add(&mut self, email: Email) -> impl Future<Output = Result<bool, StoreError>> + Send;
-    /// The mails about an order that wait for a recipient, locked.
+        told: BTreeMap<Uuid, Option<String>>,
+    ) -> impl Future<Output = Result<HashMap<Uuid, String>, StoreError>> + Send;
+    /// Stores new mails. One that its order has already stays as it is.
+    fn add_all(
+        &mut self,
+        emails: Vec<Email>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// The mails about these orders that wait for a recipient, locked.
     fn waiting(
         &mut self,
-        order_id: Uuid,
+        order_ids: &[Uuid],
     ) -> impl Future<Output = Result<Vec<Email>, StoreError>> + Send;
-    /// A mail, locked against others until the transaction ends.
-    fn find(&mut self, id: Uuid) -> impl Future<Output = Result<Option<Email>, StoreError>> + Send;
-    /// Stores a mail that was found, and publishes its event.
-    fn save(&mut self, email: Email) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Those of these mails that there are, locked against others until the transaction ends.
+    fn find_all(
+        &mut self,
+        ids: &[Uuid],
+    ) -> impl Future<Output = Result<Vec<Email>, StoreError>> + Send;
+    /// Stores mails that were found, and publishes their events: of all of them or an error.
+    fn save_all(
+        &mut self,
+        emails: Vec<Email>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
 /// One attempt at sending a mail, held by one task until it ends or its lease does.

@@ -14,12 +14,23 @@ pub use leases::Leases;
 pub use mailer::{Mailer, SmtpServer};
 pub use queries::Queries;
 
-use messaging::{Tx, TxError};
+use messaging::{Causes, Tx, TxError};
+use uuid::Uuid;
 
 use crate::application::ports::StoreError;
 
-/// The service's stores, on one transaction.
-pub struct Store<'a>(pub &'a mut Tx);
+/// The service's stores, on one transaction. Where it is about several mails, their causes differ: by
+/// order where the mails are new, by mail where they are not.
+pub struct Store<'a>(pub &'a mut Tx, pub Causes);
+
+impl Store<'_> {
+    /// What is published next is about this mail.
+    fn turn_to(&mut self, email_id: Uuid) {
+        if let Some(cause) = self.1.get(&email_id) {
+            self.0.because_of(cause);
+        }
+    }
+}
 
 impl From<TxError> for StoreError {
     fn from(error: TxError) -> Self {

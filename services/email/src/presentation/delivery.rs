@@ -4,13 +4,13 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use messaging::errand::{Called, Errand, Errands, Settings, Taken};
+use messaging::errand::{Answered, Called, Errand, Errands, Settings, Taken};
 use messaging::step::Signal;
 use messaging::{Cause, Pool, Tx};
 
 use crate::application::ports::{Attempt, MailError};
-use crate::application::settle_email::settle_email;
-use crate::{App, store};
+use crate::application::settle_emails::{Settled, settle_emails};
+use crate::{App, store_of_many};
 
 /// Sends mails.
 pub type Delivery = Errands<App>;
@@ -56,10 +56,14 @@ impl Errand for App {
     async fn settle(
         &self,
         tx: &mut Tx,
-        attempt: &Attempt,
-        answer: &Self::Answer,
+        answered: &[Answered<Attempt, Self::Answer>],
     ) -> anyhow::Result<Option<DateTime<Utc>>> {
-        let (now, unit) = (tx.now(), self.pool.clock().unit());
-        Ok(settle_email(&mut store(tx), attempt, answer, unit, now).await?)
+        let (now, causes) = (tx.now(), Answered::causes(answered, |attempt| attempt.email_id));
+        let settled = answered.iter().map(|one| {
+            let unit = self.pool.clock().unit();
+            Settled { attempt: &one.attempt, answer: &one.answer, unit }
+        });
+        let settled: Vec<Settled<'_>> = settled.collect();
+        Ok(settle_emails(&mut store_of_many(tx, causes), &settled, now).await?)
     }
 }

@@ -3,23 +3,23 @@
 use contracts::order::{self, OrderCancelled, OrderConfirmed};
 use contracts::payment::PaymentRefunded;
 use messaging::step::Signal;
-use messaging::{Handler, HandlerError, HandlerResult, Handlers, Received, Tx};
+use messaging::{Causes, HandlerError, HandlerResult, Handlers, ManyHandler, Received, Tx};
 use uuid::Uuid;
 
 use crate::application::ports::StoreError;
-use crate::application::queue_email::{QueueEmail, queue_email};
+use crate::application::queue_emails::{QueueEmail, queue_emails};
 use crate::domain::email::{CancelReason, Content};
 use crate::domain::money::Money;
-use crate::store;
+use crate::store_of_many;
 
 /// What email listens to. `wanted` wakes the task that sends mail, whose Message-IDs are given in the
 /// name of `domain`.
 pub fn handlers(wanted: &Signal, domain: &str) -> Handlers {
     let mail = Mail { wanted: wanted.clone(), domain: domain.to_owned() };
     Handlers::new()
-        .on::<OrderConfirmed>(mail.clone())
-        .on::<OrderCancelled>(mail.clone())
-        .on::<PaymentRefunded>(mail)
+        .on_many::<OrderConfirmed>(mail.clone())
+        .on_many::<OrderCancelled>(mail.clone())
+        .on_many::<PaymentRefunded>(mail)
 }
 
 /// Takes down what is to be sent. The mail server itself is not called from here.
@@ -31,44 +31,67 @@ pub struct Mail {
     pub domain: String,
 }
 
+/// What an event says of a mail that is to be sent: about which order, what, and to whom if it says so.
+type Wish = (Uuid, Content, Option<String>);
+
 impl Mail {
-    async fn queue(
+    async fn queue<E>(
         &self,
         tx: &mut Tx,
-        order_id: Uuid,
-        content: Content,
-        customer_email: Option<String>,
+        events: Vec<Received<E>>,
+        wish: fn(E) -> Wish,
     ) -> HandlerResult {
-        let (email_id, now, domain) = (tx.new_id(), tx.now(), self.domain.clone());
-        let command = QueueEmail { email_id, order_id, content, customer_email, domain };
-        queue_email(&mut store(tx), command, now).await?;
+        let (now, mut causes, mut commands) = (tx.now(), Causes::new(), Vec::new());
+        for Received { data, cause, .. } in events {
+            let (order_id, content, customer_email) = wish(data);
+            let (email_id, domain) = (tx.new_id(), self.domain.clone());
+            commands.push(QueueEmail { email_id, order_id, content, customer_email, domain });
+            causes.insert(order_id, cause);
+        }
+        queue_emails(&mut store_of_many(tx, causes), commands, now).await?;
         tx.after_commit(&self.wanted);
         Ok(())
     }
 }
 
-impl Handler<OrderConfirmed> for Mail {
-    async fn handle(&self, tx: &mut Tx, event: Received<OrderConfirmed>) -> HandlerResult {
-        let OrderConfirmed { order_id, customer_email, total, .. } = event.data;
-        let content = Content::OrderConfirmed { total: money(total) };
-        self.queue(tx, order_id, content, Some(customer_email)).await
+impl ManyHandler<OrderConfirmed> for Mail {
+    async fn handle_many(
+        &self,
+        tx: &mut Tx,
+        events: Vec<Received<OrderConfirmed>>,
+    ) -> HandlerResult {
+        let wish = |OrderConfirmed { order_id, customer_email, total, .. }| {
+            (order_id, Content::OrderConfirmed { total: money(total) }, Some(customer_email))
+        };
+        self.queue(tx, events, wish).await
     }
 }
 
-impl Handler<OrderCancelled> for Mail {
-    async fn handle(&self, tx: &mut Tx, event: Received<OrderCancelled>) -> HandlerResult {
-        let OrderCancelled { order_id, customer_email, reason: why, total, .. } = event.data;
-        let content = Content::OrderCancelled { total: money(total), reason: reason(why) };
-        self.queue(tx, order_id, content, Some(customer_email)).await
+impl ManyHandler<OrderCancelled> for Mail {
+    async fn handle_many(
+        &self,
+        tx: &mut Tx,
+        events: Vec<Received<OrderCancelled>>,
+    ) -> HandlerResult {
+        let wish = |OrderCancelled { order_id, customer_email, reason: why, total, .. }| {
+            let content = Content::OrderCancelled { total: money(total), reason: reason(why) };
+            (order_id, content, Some(customer_email))
+        };
+        self.queue(tx, events, wish).await
     }
 }
 
-impl Handler<PaymentRefunded> for Mail {
+impl ManyHandler<PaymentRefunded> for Mail {
     /// It does not say whose the money is: that comes, or came, with the order's own events.
-    async fn handle(&self, tx: &mut Tx, event: Received<PaymentRefunded>) -> HandlerResult {
-        let PaymentRefunded { order_id, amount, .. } = event.data;
-        let content = Content::PaymentRefunded { amount: money(amount) };
-        self.queue(tx, order_id, content, None).await
+    async fn handle_many(
+        &self,
+        tx: &mut Tx,
+        events: Vec<Received<PaymentRefunded>>,
+    ) -> HandlerResult {
+        let wish = |PaymentRefunded { order_id, amount, .. }| {
+            (order_id, Content::PaymentRefunded { amount: money(amount) }, None)
+        };
+        self.queue(tx, events, wish).await
     }
 }
 

@@ -16,7 +16,7 @@ use email::presentation::messages::Mail as MailHandler;
 use envelope::signature::Signer;
 use envelope::{Clock, Envelope, Event, Identity};
 use messaging::step::{Progress, Step as _, repeat};
-use messaging::{Cause, Handler, Message, Pool, Presence, Received, Tx};
+use messaging::{Cause, ManyHandler, Message, Pool, Presence, Received, Tx};
 use opentelemetry::Context;
 use opentelemetry::trace::{TraceContextExt as _, Tracer as _};
 use serde_json::Value;
@@ -104,7 +104,7 @@ impl World {
     /// event's id.
     async fn tell<E: Event>(&self, event: E) -> Uuid
     where
-        MailHandler: Handler<E>,
+        MailHandler: ManyHandler<E>,
     {
         let app = &self.service.app;
         let publisher = Identity::new("shop", "test", "another");
@@ -123,10 +123,11 @@ impl World {
         let context = Context::new().with_span(process);
         let carrier = Cause::request(id, context).traceparent();
         let cause = Cause::resumed(id, Some(id), carrier.as_deref(), None);
-        let mut tx = Tx::begin(&app.pool, cause).await.unwrap();
+        let mut tx = Tx::begin(&app.pool, cause.clone()).await.unwrap();
         let (wanted, domain) = (app.wanted.clone(), app.mailer.domain().to_owned());
         let handler = MailHandler { wanted, domain };
-        handler.handle(&mut tx, Received { data: event, message }).await.unwrap();
+        let received = vec![Received { data: event, message, cause }];
+        handler.handle_many(&mut tx, received).await.unwrap();
         tx.commit().await.unwrap();
         id
     }

@@ -65,27 +65,29 @@ pub trait ManyProducts: Send {
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
-/// Reservations. Saving one also publishes what happened to it.
+/// Reservations. Saving them also publishes what happened to each.
 pub trait Reservations: Send {
-    /// The reservation of an order, locked against others until the transaction ends.
-    fn reservation(
+    /// The reservations of these orders, of those that have one, locked against others until the
+    /// transaction ends.
+    fn reservations(
         &mut self,
-        order_id: Uuid,
-    ) -> impl Future<Output = Result<Option<Reservation>, StoreError>> + Send;
-    /// Stores a new reservation. False, and nothing done, when the order has one.
-    fn add_reservation(
+        order_ids: &[Uuid],
+    ) -> impl Future<Output = Result<Vec<Reservation>, StoreError>> + Send;
+    /// Stores new reservations, and returns of which orders. Nothing is done about an order that has
+    /// one.
+    fn add_reservations(
         &mut self,
-        reservation: Reservation,
-    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
-    /// Stores what happened to the reservation.
-    fn save_reservation(
+        reservations: Vec<Reservation>,
+    ) -> impl Future<Output = Result<HashSet<Uuid>, StoreError>> + Send;
+    /// Stores what happened to each: to all of them or an error.
+    fn save_reservations(
         &mut self,
-        reservation: Reservation,
+        reservations: Vec<Reservation>,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
-/// Pieces of products. Products are always locked in the order of their SKUs, so that no two
-/// transactions wait for each other.
+/// Pieces of products, for one order or several: a SKU may come more than once. Products are always
+/// locked in the order of their SKUs, so that no two transactions wait for each other.
 pub trait Stock: Send {
     /// The free pieces of these SKUs, of those that are known, locked against others until the
     /// transaction ends.
@@ -103,10 +105,9 @@ pub trait Stock: Send {
     fn set_aside(&mut self, lines: &[Line]) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// Frees what was set aside.
     fn set_free(&mut self, lines: &[Line]) -> impl Future<Output = Result<(), StoreError>> + Send;
-    /// Takes what was set aside for an order out of the warehouse.
+    /// Takes what was set aside for orders out of the warehouse.
     fn take_out(
         &mut self,
-        order_id: Uuid,
-        lines: &[Line],
+        lines: &[(Uuid, Line)],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 }

@@ -1,10 +1,10 @@
-//! Giving back the goods of a cancelled order.
+//! Giving back the goods of cancelled orders.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::ports::{Reservations, Stock, StoreError};
-use crate::domain::reservation::{Reservation, ReservationError};
+use crate::domain::reservation::{Reservation, ReservationError, by_order};
 
 /// Why goods could not be given back.
 #[derive(Debug, thiserror::Error)]
@@ -17,39 +17,53 @@ pub enum ReleaseStockError {
     Store(#[from] StoreError),
 }
 
-/// Frees what is set aside for an order, if anything is. An order that is not known yet is
-/// remembered, so that it reserves nothing when it comes.
+/// Frees what is set aside for orders, if anything is. An order that is not known yet is remembered, so
+/// that it reserves nothing when it comes.
 ///
 /// # Errors
 /// [`ReleaseStockError`].
 pub async fn release_stock(
     store: &mut (impl Stock + Reservations),
-    order_id: Uuid,
+    order_ids: &[Uuid],
     now: DateTime<Utc>,
 ) -> Result<(), ReleaseStockError> {
-    let Some(mut reservation) = known_or_remembered(store, order_id, now).await? else {
-        return Ok(());
-    };
-    if reservation.release(now)? {
-        store.set_free(reservation.lines()).await?;
-        store.save_reservation(reservation).await?;
+    let mut known = by_order(known_or_remembered(store, order_ids, now).await?);
+    let (mut released, mut lines) = (Vec::new(), Vec::new());
+    for order_id in order_ids {
+        let Some(reservation) = known.get_mut(order_id) else { continue };
+        if reservation.release(now)? {
+            released.push(*order_id);
+            lines.extend_from_slice(reservation.lines());
+        }
     }
-    Ok(())
+    if released.is_empty() {
+        return Ok(());
+    }
+    store.set_free(&lines).await?;
+    known.retain(|order_id, _| released.contains(order_id));
+    Ok(store.save_reservations(known.into_values().collect()).await?)
 }
 
-/// None when the order was not known, and now is remembered as cancelled.
+/// The reservations of those that were known; the others are remembered as cancelled now.
 async fn known_or_remembered(
     store: &mut impl Reservations,
-    order_id: Uuid,
+    order_ids: &[Uuid],
     now: DateTime<Utc>,
-) -> Result<Option<Reservation>, StoreError> {
-    if let Some(reservation) = store.reservation(order_id).await? {
-        return Ok(Some(reservation));
+) -> Result<Vec<Reservation>, StoreError> {
+    let mut known = store.reservations(order_ids).await?;
+    let is_known = |id| known.iter().any(|reservation| reservation.order_id() == id);
+    let mut new: Vec<Uuid> = order_ids.iter().copied().filter(|id| !is_known(*id)).collect();
+    new.sort_unstable();
+    new.dedup();
+    if new.is_empty() {
+        return Ok(known);
     }
-    if store.add_reservation(Reservation::cancelled(order_id, now)).await? {
-        return Ok(None);
-    }
+    let cancelled = new.iter().map(|order_id| Reservation::cancelled(*order_id, now));
+    let added = store.add_reservations(cancelled.collect()).await?;
     // The order came in between, and was decided on.
-    let reservation = store.reservation(order_id).await?;
-    reservation.map(Some).ok_or_else(|| StoreError::Conflict(format!("reservation/{order_id}")))
+    new.retain(|order_id| !added.contains(order_id));
+    if !new.is_empty() {
+        known.extend(store.reservations(&new).await?);
+    }
+    Ok(known)
 }

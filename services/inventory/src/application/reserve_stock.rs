@@ -1,4 +1,6 @@
-//! Setting goods aside for an order that was placed.
+//! Setting goods aside for orders that were placed.
+
+use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -28,24 +30,39 @@ pub enum ReserveStockError {
     Store(#[from] StoreError),
 }
 
-/// Reserves all lines or rejects the order, unless it was decided on or cancelled before: then it
-/// changes nothing.
+/// Reserves all lines of an order or rejects it, one order after the other, unless it was decided on or
+/// cancelled before: then nothing is changed.
 ///
 /// # Errors
 /// [`ReserveStockError`].
 pub async fn reserve_stock(
     store: &mut (impl Stock + Reservations),
-    command: ReserveStock,
+    commands: Vec<ReserveStock>,
     now: DateTime<Utc>,
 ) -> Result<(), ReserveStockError> {
-    let ReserveStock { order_id, lines, charge } = command;
-    let skus: Vec<String> = lines.iter().map(|line| line.sku.clone()).collect();
-    let free = store.lock_free(&skus).await?;
-    let reservation = Reservation::decide(order_id, lines, charge, &free, now)?;
-    let (status, lines) = (reservation.status(), reservation.lines().to_vec());
-    // Adding it is also the question whether there is one: asked before, it could come in between.
-    if store.add_reservation(reservation).await? && status == Status::Reserved {
-        store.set_aside(&lines).await?;
+    let skus: BTreeSet<&String> = commands.iter().flat_map(|c| &c.lines).map(|l| &l.sku).collect();
+    let skus: Vec<String> = skus.into_iter().cloned().collect();
+    let mut free = store.lock_free(&skus).await?;
+    let (mut reservations, mut set_aside) = (Vec::new(), Vec::new());
+    for ReserveStock { order_id, lines, charge } in commands {
+        let reservation = Reservation::decide(order_id, lines, charge, &free, now)?;
+        if reservation.status() == Status::Reserved {
+            for line in reservation.lines() {
+                *free.entry(line.sku.clone()).or_default() -= i64::from(line.quantity);
+                set_aside.push((order_id, line.clone()));
+            }
+        }
+        reservations.push(reservation);
     }
-    Ok(())
+    let all = reservations.len();
+    let rejected = reservations.iter().any(|one| one.status() == Status::Rejected);
+    // Adding them is also the question whether there are some: asked before, one could come in between.
+    let added = store.add_reservations(reservations).await?;
+    if rejected && all > 1 && added.len() < all {
+        // What one that was known did not take was there for those behind it.
+        return Err(StoreError::Conflict("reservations".to_owned()).into());
+    }
+    set_aside.retain(|(order_id, _)| added.contains(order_id));
+    let lines: Vec<Line> = set_aside.into_iter().map(|(_, line)| line).collect();
+    if lines.is_empty() { Ok(()) } else { Ok(store.set_aside(&lines).await?) }
 }

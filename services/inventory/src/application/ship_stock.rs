@@ -1,10 +1,10 @@
-//! Sending the goods of a confirmed order.
+//! Sending the goods of confirmed orders.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::ports::{Reservations, Stock, StoreError};
-use crate::domain::reservation::ReservationError;
+use crate::domain::reservation::{ReservationError, by_order};
 
 /// Why goods could not leave.
 #[derive(Debug, thiserror::Error)]
@@ -20,19 +20,28 @@ pub enum ShipStockError {
     Store(#[from] StoreError),
 }
 
-/// Takes what is set aside for an order out of the warehouse, unless it has left before.
+/// Takes what is set aside for orders out of the warehouse, unless it has left before.
 ///
 /// # Errors
 /// [`ShipStockError`].
 pub async fn ship_stock(
     store: &mut (impl Stock + Reservations),
-    order_id: Uuid,
+    order_ids: &[Uuid],
     now: DateTime<Utc>,
 ) -> Result<(), ShipStockError> {
-    let mut reservation = store.reservation(order_id).await?.ok_or(ShipStockError::Unknown)?;
-    if reservation.ship(now)? {
-        store.take_out(order_id, reservation.lines()).await?;
-        store.save_reservation(reservation).await?;
+    let mut known = by_order(store.reservations(order_ids).await?);
+    let (mut shipped, mut lines) = (Vec::new(), Vec::new());
+    for order_id in order_ids {
+        let reservation = known.get_mut(order_id).ok_or(ShipStockError::Unknown)?;
+        if reservation.ship(now)? {
+            shipped.push(*order_id);
+            lines.extend(reservation.lines().iter().map(|line| (*order_id, line.clone())));
+        }
     }
-    Ok(())
+    if shipped.is_empty() {
+        return Ok(());
+    }
+    store.take_out(&lines).await?;
+    known.retain(|order_id, _| shipped.contains(order_id));
+    Ok(store.save_reservations(known.into_values().collect()).await?)
 }

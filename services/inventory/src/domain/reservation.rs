@@ -1,6 +1,6 @@
 //! What is set aside for one order: all of its lines or none.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -199,6 +199,11 @@ impl Reservation {
         std::mem::take(&mut self.events)
     }
 
+    /// How many events [`take_events`](Self::take_events) would give.
+    pub fn news(&self) -> u32 {
+        self.events.len() as u32
+    }
+
     /// The order.
     pub fn order_id(&self) -> Uuid {
         self.order_id
@@ -233,6 +238,11 @@ impl Reservation {
     pub fn updated_at(&self) -> DateTime<Utc> {
         self.updated_at
     }
+}
+
+/// Reservations by their orders.
+pub fn by_order(reservations: Vec<Reservation>) -> BTreeMap<Uuid, Reservation> {
+    reservations.into_iter().map(|one| (one.order_id, one)).collect()
 }
 
 fn shortages(lines: &[Line], free: &HashMap<String, i64>) -> Vec<Shortage> {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use contracts::order::{OrderCancelled, OrderConfirmed, OrderPlaced};
 use envelope::Event as _;
 use messaging::{
-    ChunkHandler, Handler, HandlerError, HandlerResult, Handlers, Message, Received, Tx,
+    ChunkHandler, HandlerError, HandlerResult, Handlers, ManyHandler, Message, Received, Tx,
 };
+use uuid::Uuid;
 
 use crate::application::lock_stock::{Orders, lock_stock};
 use crate::application::ports::StoreError;
@@ -15,14 +16,14 @@ use crate::application::reserve_stock::{ReserveStock, ReserveStockError, reserve
 use crate::application::ship_stock::{ShipStockError, ship_stock};
 use crate::domain::money::Money;
 use crate::domain::reservation::{Charge, Line};
-use crate::store;
+use crate::{store, store_of_many};
 
 /// What inventory listens to.
 pub fn handlers() -> Handlers {
     Handlers::new()
-        .on::<OrderPlaced>(Reserving)
-        .on::<OrderConfirmed>(Shipping)
-        .on::<OrderCancelled>(Releasing)
+        .on_many::<OrderPlaced>(Reserving)
+        .on_many::<OrderConfirmed>(Shipping)
+        .on_many::<OrderCancelled>(Releasing)
         .on_chunk(Locking)
 }
 
@@ -64,28 +65,38 @@ fn permanent(error: impl Into<anyhow::Error>) -> HandlerError {
 /// Sets goods aside.
 struct Reserving;
 
-impl Handler<OrderPlaced> for Reserving {
-    async fn handle(&self, tx: &mut Tx, event: Received<OrderPlaced>) -> HandlerResult {
-        let OrderPlaced { order_id, lines, total, payment_method, .. } = event.data;
-        let lines = lines.into_iter().map(|line| Line { sku: line.sku, quantity: line.quantity });
-        let amount = Money::new(total.amount_minor, total.currency);
-        let charge = Charge { amount, payment_method };
-        let now = tx.now();
-        let command = ReserveStock { order_id, lines: lines.collect(), charge };
-        reserve_stock(&mut store(tx), command, now).await.map_err(|error| match error {
+impl ManyHandler<OrderPlaced> for Reserving {
+    async fn handle_many(&self, tx: &mut Tx, events: Vec<Received<OrderPlaced>>) -> HandlerResult {
+        let (now, causes) = (tx.now(), Received::causes(&events, |placed| placed.order_id));
+        let commands = events.into_iter().map(|event| command(event.data)).collect();
+        let mut store = store_of_many(tx, causes);
+        reserve_stock(&mut store, commands, now).await.map_err(|error| match error {
             ReserveStockError::Rule(error) => HandlerError::Permanent(error.into()),
             ReserveStockError::Store(error) => error.into(),
         })
     }
 }
 
+fn command(placed: OrderPlaced) -> ReserveStock {
+    let OrderPlaced { order_id, lines, total, payment_method, .. } = placed;
+    let lines = lines.into_iter().map(|line| Line { sku: line.sku, quantity: line.quantity });
+    let amount = Money::new(total.amount_minor, total.currency);
+    ReserveStock { order_id, lines: lines.collect(), charge: Charge { amount, payment_method } }
+}
+
 /// Sends goods.
 struct Shipping;
 
-impl Handler<OrderConfirmed> for Shipping {
-    async fn handle(&self, tx: &mut Tx, event: Received<OrderConfirmed>) -> HandlerResult {
-        let now = tx.now();
-        ship_stock(&mut store(tx), event.data.order_id, now).await.map_err(|error| match error {
+impl ManyHandler<OrderConfirmed> for Shipping {
+    async fn handle_many(
+        &self,
+        tx: &mut Tx,
+        events: Vec<Received<OrderConfirmed>>,
+    ) -> HandlerResult {
+        let (now, causes) = (tx.now(), Received::causes(&events, |confirmed| confirmed.order_id));
+        let order_ids: Vec<Uuid> = events.iter().map(|event| event.data.order_id).collect();
+        let mut store = store_of_many(tx, causes);
+        ship_stock(&mut store, &order_ids, now).await.map_err(|error| match error {
             ShipStockError::Unknown => HandlerError::UnknownAggregate,
             ShipStockError::Rule(error) => HandlerError::Permanent(error.into()),
             ShipStockError::Store(error) => error.into(),
@@ -96,10 +107,16 @@ impl Handler<OrderConfirmed> for Shipping {
 /// Gives goods back.
 struct Releasing;
 
-impl Handler<OrderCancelled> for Releasing {
-    async fn handle(&self, tx: &mut Tx, event: Received<OrderCancelled>) -> HandlerResult {
-        let now = tx.now();
-        release_stock(&mut store(tx), event.data.order_id, now).await.map_err(|error| match error {
+impl ManyHandler<OrderCancelled> for Releasing {
+    async fn handle_many(
+        &self,
+        tx: &mut Tx,
+        events: Vec<Received<OrderCancelled>>,
+    ) -> HandlerResult {
+        let (now, causes) = (tx.now(), Received::causes(&events, |cancelled| cancelled.order_id));
+        let order_ids: Vec<Uuid> = events.iter().map(|event| event.data.order_id).collect();
+        let mut store = store_of_many(tx, causes);
+        release_stock(&mut store, &order_ids, now).await.map_err(|error| match error {
             ReleaseStockError::Rule(error) => HandlerError::Permanent(error.into()),
             ReleaseStockError::Store(error) => error.into(),
         })

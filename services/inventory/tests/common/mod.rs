@@ -83,7 +83,7 @@ impl Warehouse {
         let command = ReserveStock { order_id, lines: lines.collect(), charge };
         let mut tx = self.tx().await;
         let now = tx.now();
-        reserve_stock(&mut store(&mut tx), command, now).await?;
+        reserve_stock(&mut store(&mut tx), vec![command], now).await?;
         tx.commit().await.unwrap();
         Ok(())
     }
@@ -91,7 +91,7 @@ impl Warehouse {
     pub async fn confirm(&self, order_id: Uuid) -> Result<(), ShipStockError> {
         let mut tx = self.tx().await;
         let now = tx.now();
-        ship_stock(&mut store(&mut tx), order_id, now).await?;
+        ship_stock(&mut store(&mut tx), &[order_id], now).await?;
         tx.commit().await.unwrap();
         Ok(())
     }
@@ -99,7 +99,7 @@ impl Warehouse {
     pub async fn cancel(&self, order_id: Uuid) -> Result<(), ReleaseStockError> {
         let mut tx = self.tx().await;
         let now = tx.now();
-        release_stock(&mut store(&mut tx), order_id, now).await?;
+        release_stock(&mut store(&mut tx), &[order_id], now).await?;
         tx.commit().await.unwrap();
         Ok(())
     }

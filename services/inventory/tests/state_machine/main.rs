@@ -134,10 +134,10 @@ fn run(store: &mut Memory, happening: &Happening, baskets: &[Basket]) -> Answer 
         Happening::Placed(order) => {
             let lines = lines(&baskets[*order]);
             let command = ReserveStock { order_id: id(*order), lines, charge: charge() };
-            answer(at_once(reserve_stock(store, command, NOW)), no_store)
+            answer(at_once(reserve_stock(store, vec![command], NOW)), no_store)
         }
         Happening::Confirmed(order) => {
-            answer(at_once(ship_stock(store, id(*order), NOW)), |error| match error {
+            answer(at_once(ship_stock(store, &[id(*order)], NOW)), |error| match error {
                 ShipStockError::Unknown => Some(Answer::Unknown),
                 ShipStockError::Rule(_) => Some(Answer::Impossible),
                 ShipStockError::Store(_) => None,
@@ -175,7 +175,7 @@ fn run(store: &mut Memory, happening: &Happening, baskets: &[Basket]) -> Answer 
 }
 
 fn cancel(store: &mut Memory, order: usize) -> Answer {
-    answer(at_once(release_stock(store, id(order), NOW)), |error| match error {
+    answer(at_once(release_stock(store, &[id(order)], NOW)), |error| match error {
         ReleaseStockError::Rule(_) => Some(Answer::Impossible),
         ReleaseStockError::Store(_) => None,
     })

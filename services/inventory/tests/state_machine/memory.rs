@@ -175,23 +175,39 @@ impl ManyProducts for Memory {
 }
 
 impl Reservations for Memory {
-    async fn reservation(&mut self, order_id: Uuid) -> Result<Option<Reservation>, StoreError> {
-        let found = self.reservations.get(&order_id).cloned();
-        if found.is_none() {
-            self.let_others_commit();
+    async fn reservations(&mut self, order_ids: &[Uuid]) -> Result<Vec<Reservation>, StoreError> {
+        let mut found = Vec::new();
+        for order_id in order_ids {
+            let known = self.reservations.get(order_id).cloned();
+            if known.is_none() {
+                self.let_others_commit();
+            }
+            found.extend(known);
         }
         Ok(found)
     }
 
-    async fn add_reservation(&mut self, reservation: Reservation) -> Result<bool, StoreError> {
-        Ok(self.insert_reservation(reservation))
+    async fn add_reservations(
+        &mut self,
+        reservations: Vec<Reservation>,
+    ) -> Result<HashSet<Uuid>, StoreError> {
+        let new = reservations.into_iter().filter_map(|reservation| {
+            let order_id = reservation.order_id();
+            self.insert_reservation(reservation).then_some(order_id)
+        });
+        Ok(new.collect())
     }
 
-    async fn save_reservation(&mut self, reservation: Reservation) -> Result<(), StoreError> {
-        let seen = reservation.version() - reservation.clone().take_events().len() as u32;
-        match self.reservations.get(&reservation.order_id()) {
-            Some(stored) if stored.version() == seen => self.store_reservation(reservation),
-            _ => return conflict("reservation"),
+    async fn save_reservations(
+        &mut self,
+        reservations: Vec<Reservation>,
+    ) -> Result<(), StoreError> {
+        for reservation in reservations {
+            let seen = reservation.version() - reservation.news();
+            match self.reservations.get(&reservation.order_id()) {
+                Some(stored) if stored.version() == seen => self.store_reservation(reservation),
+                _ => return conflict("reservation"),
+            }
         }
         Ok(())
     }
@@ -222,10 +238,11 @@ impl Stock for Memory {
         self.move_stock(lines, |quantity| (0, -quantity))
     }
 
-    async fn take_out(&mut self, _: Uuid, lines: &[Line]) -> Result<(), StoreError> {
-        for Line { sku, quantity } in lines {
+    async fn take_out(&mut self, lines: &[(Uuid, Line)]) -> Result<(), StoreError> {
+        let lines: Vec<Line> = lines.iter().map(|(_, line)| line.clone()).collect();
+        for Line { sku, quantity } in &lines {
             self.movements.entry(sku.clone()).or_default().push(-i64::from(*quantity));
         }
-        self.move_stock(lines, |quantity| (-quantity, -quantity))
+        self.move_stock(&lines, |quantity| (-quantity, -quantity))
     }
 }

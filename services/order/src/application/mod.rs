@@ -6,5 +6,5 @@ pub mod follow_product;
 pub mod note_progress;
 pub mod place_order;
 pub mod ports;
-pub mod settle_order;
+pub mod settle_orders;
 pub mod views;

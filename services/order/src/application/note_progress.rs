@@ -1,4 +1,4 @@
-//! Noting how far an order has come beside its status.
+//! Noting how far orders have come beside their status.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -16,15 +16,14 @@ pub enum NoteProgressError {
     Store(#[from] StoreError),
 }
 
-/// Notes that an order took a step at a time; each step once, the first time counts.
+/// Notes that orders took a step, each at a time; each step once, the first time counts.
 ///
 /// # Errors
 /// [`NoteProgressError`].
 pub async fn note_progress(
     progress: &mut impl Progress,
-    order_id: Uuid,
     step: Step,
-    at: DateTime<Utc>,
+    orders: &[(Uuid, DateTime<Utc>)],
 ) -> Result<(), NoteProgressError> {
-    if progress.note(order_id, step, at).await? { Ok(()) } else { Err(NoteProgressError::Unknown) }
+    if progress.note(step, orders).await? { Ok(()) } else { Err(NoteProgressError::Unknown) }
 }

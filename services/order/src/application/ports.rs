@@ -39,17 +39,32 @@ impl StoreError {
     }
 }
 
-/// Orders. Saving one also publishes what happened to it.
+/// Orders. Saving them also publishes what happened to each.
 pub trait Orders: Send {
-    /// The order, locked against others until the transaction ends.
-    fn find(&mut self, id: Uuid) -> impl Future<Output = Result<Option<Order>, StoreError>> + Send;
-    /// The order if it is pending and nobody else has locked it; then locked as by `find`.
+    /// Those of these orders that are known, locked against others until the transaction ends.
+    fn find_all(
+        &mut self,
+        ids: &[Uuid],
+    ) -> impl Future<Output = Result<Vec<Order>, StoreError>> + Send;
+    /// The order if it is pending and nobody else has locked it; then locked as by `find_all`.
     fn take_pending(
         &mut self,
         id: Uuid,
     ) -> impl Future<Output = Result<Option<Order>, StoreError>> + Send;
-    /// Stores the order and publishes its events.
-    fn save(&mut self, order: Order) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Stores the orders and publishes their events: of all of them or an error.
+    fn save_all(
+        &mut self,
+        orders: Vec<Order>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// One order, as by `find_all`.
+    fn find(&mut self, id: Uuid) -> impl Future<Output = Result<Option<Order>, StoreError>> + Send {
+        async move { Ok(self.find_all(&[id]).await?.pop()) }
+    }
+    /// Stores one order, as by `save_all`.
+    fn save(&mut self, order: Order) -> impl Future<Output = Result<(), StoreError>> + Send {
+        self.save_all(vec![order])
+    }
 }
 
 /// What becomes of an order beside its status.
@@ -67,12 +82,12 @@ pub enum Step {
 
 /// How far orders have come.
 pub trait Progress: Send {
-    /// Notes a step, unless it is noted. False when the order is not known.
+    /// Notes that orders took a step, each at a time, unless it is noted. False when one of them is not
+    /// known.
     fn note(
         &mut self,
-        order_id: Uuid,
         step: Step,
-        at: DateTime<Utc>,
+        orders: &[(Uuid, DateTime<Utc>)],
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 }
 

@@ -1,6 +1,6 @@
 //! The changes of all orders in one sequence.
 
-use messaging::{Cause, Pool, Tx};
+use messaging::{Cause, Causes, Pool, Tx};
 use uuid::Uuid;
 
 use super::{Queries, Store};
@@ -79,7 +79,7 @@ impl ::feed::Changes for OrderChanges {
         }
         let nobody = Cause::resumed(Uuid::nil(), None, None, None);
         let mut tx = Tx::begin(&self.pool, nobody).await?;
-        let numbered = Store(&mut tx).number(BITE).await?;
+        let numbered = Store(&mut tx, Causes::new()).number(BITE).await?;
         tx.commit().await?;
         Ok(numbered)
     }

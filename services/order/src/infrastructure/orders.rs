@@ -1,15 +1,16 @@
 //! Orders in Postgres.
 
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{Store, figures, integration_events};
 use crate::application::ports::{Orders, StoreError};
-use crate::domain::order::{Basket, CancelReason, Line, Order, Status, Stored};
+use crate::domain::order::{Basket, CancelReason, Line, Order, OrderEvent, Status, Stored};
 
 impl Orders for Store<'_> {
-    async fn find(&mut self, id: Uuid) -> Result<Option<Order>, StoreError> {
+    async fn find_all(&mut self, ids: &[Uuid]) -> Result<Vec<Order>, StoreError> {
         // Lines never change, so they need no lock of their own.
-        let row = sqlx::query!(
+        let rows = sqlx::query!(
             r#"select id, customer_id, customer_email, payment_method, currency, total_minor, status,
                 cancel_reason, version, placed_at, updated_at, deadline_at,
                 array(select sku from order_lines l where l.order_id = o.id
@@ -18,30 +19,32 @@ impl Orders for Store<'_> {
                     order by line) as "quantities!",
                 array(select unit_price_minor from order_lines l where l.order_id = o.id
                     order by line) as "prices!"
-            from orders o where id = $1 for update"#,
-            id,
+            from orders o where id = any($1) order by id for update"#,
+            ids,
         )
-        .fetch_optional(self.0.conn())
+        .fetch_all(self.0.conn())
         .await?;
-        let Some(row) = row else { return Ok(None) };
-        let lines = row.skus.into_iter().zip(row.quantities).zip(row.prices);
-        Ok(Some(Order::load(Stored {
-            id: row.id,
-            basket: Basket {
-                customer_id: row.customer_id,
-                customer_email: row.customer_email,
-                payment_method: row.payment_method,
-                lines: lines.map(line).collect(),
-                currency: row.currency,
-            },
-            total_minor: row.total_minor,
-            status: status_from(&row.status)?,
-            cancel_reason: row.cancel_reason.as_deref().map(reason_from).transpose()?,
-            version: row.version.unsigned_abs(),
-            placed_at: row.placed_at,
-            updated_at: row.updated_at,
-            deadline_at: row.deadline_at,
-        })))
+        let orders = rows.into_iter().map(|row| {
+            let lines = row.skus.into_iter().zip(row.quantities).zip(row.prices);
+            Ok(Order::load(Stored {
+                id: row.id,
+                basket: Basket {
+                    customer_id: row.customer_id,
+                    customer_email: row.customer_email,
+                    payment_method: row.payment_method,
+                    lines: lines.map(line).collect(),
+                    currency: row.currency,
+                },
+                total_minor: row.total_minor,
+                status: status_from(&row.status)?,
+                cancel_reason: row.cancel_reason.as_deref().map(reason_from).transpose()?,
+                version: row.version.unsigned_abs(),
+                placed_at: row.placed_at,
+                updated_at: row.updated_at,
+                deadline_at: row.deadline_at,
+            }))
+        });
+        orders.collect()
     }
 
     async fn take_pending(&mut self, id: Uuid) -> Result<Option<Order>, StoreError> {
@@ -57,22 +60,29 @@ impl Orders for Store<'_> {
         }
     }
 
-    async fn save(&mut self, mut order: Order) -> Result<(), StoreError> {
-        let events = order.take_events();
-        if events.is_empty() {
-            return Ok(());
+    async fn save_all(&mut self, orders: Vec<Order>) -> Result<(), StoreError> {
+        let (mut changes, mut news) = (Columns::default(), Vec::new());
+        for mut order in orders {
+            let events = order.take_events();
+            if events.is_empty() {
+                continue;
+            }
+            // Version 0 is before the first event: the order is new.
+            match order.version() - events.len() as u32 {
+                0 => self.insert(&order, &events).await?,
+                read_version => changes.push(&order, read_version, &events),
+            }
+            news.push((order, events));
         }
-        let versions: Vec<i32> = events.iter().map(|(version, _)| *version as i32).collect();
-        // Version 0 is before the first event: the order is new.
-        let read_version = order.version() - events.len() as u32;
-        if read_version == 0 {
-            self.insert(&order, &versions).await?;
-        } else {
-            self.update(&order, read_version, &versions).await?;
+        if !changes.ids.is_empty() {
+            self.update(&changes).await?;
         }
-        for (version, event) in events {
-            integration_events::publish(self.0, &order, version, event)?;
-            figures::count(self.0, event);
+        for (order, events) in news {
+            self.turn_to(order.id());
+            for (version, event) in events {
+                integration_events::publish(self.0, &order, version, event)?;
+                figures::count(self.0, event);
+            }
         }
         Ok(())
     }
@@ -80,7 +90,12 @@ impl Orders for Store<'_> {
 
 impl Store<'_> {
     /// The order, its lines and its history, in one statement.
-    async fn insert(&mut self, order: &Order, versions: &[i32]) -> Result<(), StoreError> {
+    async fn insert(
+        &mut self,
+        order: &Order,
+        events: &[(u32, OrderEvent)],
+    ) -> Result<(), StoreError> {
+        let versions: Vec<i32> = events.iter().map(|(version, _)| *version as i32).collect();
         let basket = order.basket();
         let total = order.total();
         let (traceparent, trace_id) = {
@@ -119,42 +134,74 @@ impl Store<'_> {
             &skus,
             &quantities,
             &prices,
-            versions,
+            &versions,
         )
         .execute(self.0.conn())
         .await?;
         Ok(())
     }
 
-    /// The order as it is now, and what is new of its history, in one statement.
-    async fn update(
-        &mut self,
-        order: &Order,
-        read_version: u32,
-        versions: &[i32],
-    ) -> Result<(), StoreError> {
+    /// The orders as they are now, and what is new of their history, in one statement.
+    async fn update(&mut self, changes: &Columns) -> Result<(), StoreError> {
         let remembered = sqlx::query!(
             "with updated as (
-                update orders set status = $3, cancel_reason = $4, version = $5, updated_at = $6
-                where id = $1 and version = $2
-                returning id
+                update orders o set status = t.status, cancel_reason = t.cancel_reason,
+                    version = t.version, updated_at = t.updated_at
+                from unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::int[],
+                        $6::timestamptz[])
+                    as t (id, seen, status, cancel_reason, version, updated_at)
+                where o.id = any($1) and o.id = t.id and o.version = t.seen
+                returning o.id, o.status, o.updated_at
             )
             insert into order_history (order_id, version, status, at)
-            select id, version, $3, $6 from updated, unnest($7::int[]) as version",
-            order.id(),
-            read_version as i32,
-            status_name(order.status()),
-            order.cancel_reason().map(reason_name),
-            order.version() as i32,
-            order.updated_at(),
-            versions,
+            select u.id, h.version, u.status, u.updated_at
+            from updated u join unnest($7::uuid[], $8::int[]) as h (id, version) on h.id = u.id",
+            &changes.ids,
+            &changes.seen,
+            &changes.statuses as &[&str],
+            &changes.reasons as &[Option<&str>],
+            &changes.versions,
+            &changes.updated_at,
+            &changes.history_of,
+            &changes.history,
         )
         .execute(self.0.conn())
         .await?;
-        if remembered.rows_affected() == 0 {
-            return Err(StoreError::Conflict(order.id()));
+        if remembered.rows_affected() != changes.history.len() as u64 {
+            let first = changes.ids.first().copied().unwrap_or_default();
+            return Err(StoreError::Conflict(first));
         }
         Ok(())
+    }
+}
+
+/// Changes of orders as lists side by side, for `unnest`.
+#[derive(Default)]
+struct Columns {
+    ids: Vec<Uuid>,
+    /// The versions that they had when they were read.
+    seen: Vec<i32>,
+    statuses: Vec<&'static str>,
+    reasons: Vec<Option<&'static str>>,
+    versions: Vec<i32>,
+    updated_at: Vec<DateTime<Utc>>,
+    /// The versions that are new, with the order of each.
+    history_of: Vec<Uuid>,
+    history: Vec<i32>,
+}
+
+impl Columns {
+    fn push(&mut self, order: &Order, read_version: u32, events: &[(u32, OrderEvent)]) {
+        self.ids.push(order.id());
+        self.seen.push(read_version as i32);
+        self.statuses.push(status_name(order.status()));
+        self.reasons.push(order.cancel_reason().map(reason_name));
+        self.versions.push(order.version() as i32);
+        self.updated_at.push(order.updated_at());
+        for (version, _) in events {
+            self.history_of.push(order.id());
+            self.history.push(*version as i32);
+        }
     }
 }
 

@@ -11,9 +11,8 @@ use crate::application::views::ProgressRow;
 impl Progress for Store<'_> {
     async fn note(
         &mut self,
-        order_id: Uuid,
         step: Step,
-        at: DateTime<Utc>,
+        orders: &[(Uuid, DateTime<Utc>)],
     ) -> Result<bool, StoreError> {
         let name = match step {
             Step::StockReserved => "stock_reserved",
@@ -21,16 +20,22 @@ impl Progress for Store<'_> {
             Step::StockReleased => "stock_released",
             Step::PaymentRefunded => "payment_refunded",
         };
+        let (ids, at): (Vec<Uuid>, Vec<DateTime<Utc>>) = orders.iter().copied().unzip();
         Ok(sqlx::query_scalar!(
-            r#"with known as (select id from orders where id = $1),
+            r#"with known as (select id from orders where id = any($1)),
             added as (
                 insert into order_progress (order_id, step, at)
-                select id, $2, $3 from known
+                select order_id, $2, at
+                from unnest($1::uuid[], $3::timestamptz[]) as t (order_id, at)
+                where order_id = any(array(select id from known))
+                order by order_id, at
                 on conflict do nothing)
-            select exists(select from known) as "known!""#,
-            order_id,
+            select not exists(
+                select from unnest($1) as asked where asked <> all(array(select id from known)))
+                as "all_known!""#,
+            &ids,
             name,
-            at,
+            &at,
         )
         .fetch_one(self.0.conn())
         .await?)

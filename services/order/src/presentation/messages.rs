@@ -1,32 +1,35 @@
 //! What other services tell order. The consumer owns the transaction of each message.
 
+use chrono::{DateTime, Utc};
 use contracts::inventory::{
     PriceChanged, ProductChanged, ProductListed, StockRejected, StockReleased, StockReplenished,
     StockReserved, StockShipped,
 };
 use contracts::payment::{PaymentCaptured, PaymentDeclined, PaymentRefunded};
 use messaging::step::Signal;
-use messaging::{Handler, HandlerError, HandlerResult, Handlers, Message, Received, Tx};
+use messaging::{
+    Causes, Handler, HandlerError, HandlerResult, Handlers, ManyHandler, Received, Tx,
+};
 use uuid::Uuid;
 
 use crate::application::follow_product::{FollowProductError, follow_product};
 use crate::application::note_progress::{NoteProgressError, note_progress};
 use crate::application::ports::{Product, ProductChange, Step, StoreError};
-use crate::application::settle_order::{SettleOrderError, Verdict, settle_order};
+use crate::application::settle_orders::{SettleOrderError, Verdict, settle_orders};
 use crate::domain::order::CancelReason;
-use crate::store;
+use crate::{store, store_of_many};
 
 /// What order listens to. `changed` is given whenever an order may have changed.
 pub fn handlers(changed: &Signal) -> Handlers {
     let settlement = || Settlement(changed.clone());
     Handlers::new()
-        .on::<StockRejected>(settlement())
-        .on::<PaymentCaptured>(settlement())
-        .on::<PaymentDeclined>(settlement())
-        .on::<StockReserved>(Progress)
-        .on::<StockShipped>(Progress)
-        .on::<StockReleased>(Progress)
-        .on::<PaymentRefunded>(Progress)
+        .on_many::<StockRejected>(settlement())
+        .on_many::<PaymentCaptured>(settlement())
+        .on_many::<PaymentDeclined>(settlement())
+        .on_many::<StockReserved>(Progress)
+        .on_many::<StockShipped>(Progress)
+        .on_many::<StockReleased>(Progress)
+        .on_many::<PaymentRefunded>(Progress)
         // All types of `product/<sku>`, so that their versions have no gap.
         .on_ordered::<ProductListed>(Catalogue)
         .on_ordered::<PriceChanged>(Catalogue)
@@ -37,30 +40,46 @@ pub fn handlers(changed: &Signal) -> Handlers {
 /// Ends orders.
 struct Settlement(Signal);
 
-impl Handler<StockRejected> for Settlement {
-    async fn handle(&self, tx: &mut Tx, event: Received<StockRejected>) -> HandlerResult {
-        self.settle(tx, event.data.order_id, Verdict::Impossible(CancelReason::OutOfStock)).await
+impl ManyHandler<StockRejected> for Settlement {
+    async fn handle_many(
+        &self,
+        tx: &mut Tx,
+        events: Vec<Received<StockRejected>>,
+    ) -> HandlerResult {
+        let causes = Received::causes(&events, |rejected| rejected.order_id);
+        self.settle(tx, causes, Verdict::Impossible(CancelReason::OutOfStock)).await
     }
 }
 
-impl Handler<PaymentDeclined> for Settlement {
-    async fn handle(&self, tx: &mut Tx, event: Received<PaymentDeclined>) -> HandlerResult {
-        self.settle(tx, event.data.order_id, Verdict::Impossible(CancelReason::PaymentDeclined))
-            .await
+impl ManyHandler<PaymentDeclined> for Settlement {
+    async fn handle_many(
+        &self,
+        tx: &mut Tx,
+        events: Vec<Received<PaymentDeclined>>,
+    ) -> HandlerResult {
+        let causes = Received::causes(&events, |declined| declined.order_id);
+        self.settle(tx, causes, Verdict::Impossible(CancelReason::PaymentDeclined)).await
     }
 }
 
-impl Handler<PaymentCaptured> for Settlement {
-    async fn handle(&self, tx: &mut Tx, event: Received<PaymentCaptured>) -> HandlerResult {
-        self.settle(tx, event.data.order_id, Verdict::Paid).await
+impl ManyHandler<PaymentCaptured> for Settlement {
+    async fn handle_many(
+        &self,
+        tx: &mut Tx,
+        events: Vec<Received<PaymentCaptured>>,
+    ) -> HandlerResult {
+        let causes = Received::causes(&events, |captured| captured.order_id);
+        self.settle(tx, causes, Verdict::Paid).await
     }
 }
 
 impl Settlement {
-    async fn settle(&self, tx: &mut Tx, order_id: Uuid, verdict: Verdict) -> HandlerResult {
+    /// Settles the orders that these are the causes of.
+    async fn settle(&self, tx: &mut Tx, causes: Causes, verdict: Verdict) -> HandlerResult {
         tx.after_commit(&self.0);
-        let now = tx.now();
-        settle_order(&mut store(tx), order_id, verdict, now).await.map_err(|error| match error {
+        let (now, order_ids) = (tx.now(), causes.keys().copied().collect::<Vec<_>>());
+        let mut store = store_of_many(tx, causes);
+        settle_orders(&mut store, &order_ids, verdict, now).await.map_err(|error| match error {
             SettleOrderError::Unknown => HandlerError::UnknownAggregate,
             SettleOrderError::Store(error) => error.into(),
         })
@@ -70,33 +89,51 @@ impl Settlement {
 /// Notes how far orders have come.
 struct Progress;
 
-impl Handler<StockReserved> for Progress {
-    async fn handle(&self, tx: &mut Tx, event: Received<StockReserved>) -> HandlerResult {
-        note(tx, event.data.order_id, Step::StockReserved, &event.message).await
+impl ManyHandler<StockReserved> for Progress {
+    async fn handle_many(
+        &self,
+        tx: &mut Tx,
+        events: Vec<Received<StockReserved>>,
+    ) -> HandlerResult {
+        note(tx, Step::StockReserved, &events, |reserved| reserved.order_id).await
     }
 }
 
-impl Handler<StockShipped> for Progress {
-    async fn handle(&self, tx: &mut Tx, event: Received<StockShipped>) -> HandlerResult {
-        note(tx, event.data.order_id, Step::StockShipped, &event.message).await
+impl ManyHandler<StockShipped> for Progress {
+    async fn handle_many(&self, tx: &mut Tx, events: Vec<Received<StockShipped>>) -> HandlerResult {
+        note(tx, Step::StockShipped, &events, |shipped| shipped.order_id).await
     }
 }
 
-impl Handler<StockReleased> for Progress {
-    async fn handle(&self, tx: &mut Tx, event: Received<StockReleased>) -> HandlerResult {
-        note(tx, event.data.order_id, Step::StockReleased, &event.message).await
+impl ManyHandler<StockReleased> for Progress {
+    async fn handle_many(
+        &self,
+        tx: &mut Tx,
+        events: Vec<Received<StockReleased>>,
+    ) -> HandlerResult {
+        note(tx, Step::StockReleased, &events, |released| released.order_id).await
     }
 }
 
-impl Handler<PaymentRefunded> for Progress {
-    async fn handle(&self, tx: &mut Tx, event: Received<PaymentRefunded>) -> HandlerResult {
-        note(tx, event.data.order_id, Step::PaymentRefunded, &event.message).await
+impl ManyHandler<PaymentRefunded> for Progress {
+    async fn handle_many(
+        &self,
+        tx: &mut Tx,
+        events: Vec<Received<PaymentRefunded>>,
+    ) -> HandlerResult {
+        note(tx, Step::PaymentRefunded, &events, |refunded| refunded.order_id).await
     }
 }
 
-async fn note(tx: &mut Tx, order_id: Uuid, step: Step, message: &Message) -> HandlerResult {
-    let at = message.envelope.time;
-    note_progress(&mut store(tx), order_id, step, at).await.map_err(|error| match error {
+async fn note<E>(
+    tx: &mut Tx,
+    step: Step,
+    events: &[Received<E>],
+    order_id: fn(&E) -> Uuid,
+) -> HandlerResult {
+    let at = |event: &Received<E>| (order_id(&event.data), event.message.envelope.time);
+    let orders: Vec<(Uuid, DateTime<Utc>)> = events.iter().map(at).collect();
+    note_progress(&mut store(tx), step, &orders).await.map_err(|error| match error {
         NoteProgressError::Unknown => HandlerError::UnknownAggregate,
         NoteProgressError::Store(error) => error.into(),
     })

@@ -19,7 +19,7 @@ use messaging::{Cause, Pool, Tx};
 use opentelemetry::Context;
 use order::application::follow_product::follow_product;
 use order::application::ports::{Product, ProductChange};
-use order::application::settle_order::{Verdict, settle_order};
+use order::application::settle_orders::{Verdict, settle_orders};
 use order::presentation::http::api;
 use order::{App, store};
 use serde_json::{Value, json};
@@ -105,7 +105,7 @@ impl Shop {
     pub async fn settle(&self, id: Uuid, verdict: Verdict) {
         let mut tx = self.tx().await;
         let now = tx.now();
-        settle_order(&mut store(&mut tx), id, verdict, now).await.unwrap();
+        settle_orders(&mut store(&mut tx), &[id], verdict, now).await.unwrap();
         tx.after_commit(self.app.feed.changed());
         tx.commit().await.unwrap();
     }

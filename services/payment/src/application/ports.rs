@@ -1,5 +1,6 @@
 //! What the use cases need: payments stored, and a gateway.
 
+use std::collections::HashSet;
 use std::future::Future;
 
 use uuid::Uuid;
@@ -24,17 +25,24 @@ pub enum StoreError {
     Full,
 }
 
-/// Payments. Saving one also publishes what happened to it.
+/// Payments. Saving them also publishes what happened to each.
 pub trait Payments: Send {
-    /// The payment of an order, locked against others until the transaction ends.
-    fn find(
+    /// The payments of these orders, of those that have one, locked against others until the
+    /// transaction ends.
+    fn find_all(
         &mut self,
-        order_id: Uuid,
-    ) -> impl Future<Output = Result<Option<Payment>, StoreError>> + Send;
-    /// Stores a new payment. False when the order has one already: that one stays as it is.
-    fn add(&mut self, payment: Payment) -> impl Future<Output = Result<bool, StoreError>> + Send;
-    /// Stores a payment that was found, and publishes its events.
-    fn save(&mut self, payment: Payment) -> impl Future<Output = Result<(), StoreError>> + Send;
+        order_ids: &[Uuid],
+    ) -> impl Future<Output = Result<Vec<Payment>, StoreError>> + Send;
+    /// Stores new payments, and returns of which orders. One that an order has already stays as it is.
+    fn add_all(
+        &mut self,
+        payments: Vec<Payment>,
+    ) -> impl Future<Output = Result<HashSet<Uuid>, StoreError>> + Send;
+    /// Stores payments that were found, and publishes their events: of all of them or an error.
+    fn save_all(
+        &mut self,
+        payments: Vec<Payment>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
 /// One attempt at what a payment wishes for, held by one task until it ends or its lease does.

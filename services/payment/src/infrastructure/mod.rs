@@ -10,12 +10,22 @@ pub use gateway::{Conversation, GatewayClient};
 pub use leases::Leases;
 pub use queries::Queries;
 
-use messaging::{Tx, TxError};
+use messaging::{Causes, Tx, TxError};
+use uuid::Uuid;
 
 use crate::application::ports::StoreError;
 
-/// The service's stores, on one transaction.
-pub struct Store<'a>(pub &'a mut Tx);
+/// The service's stores, on one transaction. Where it is about several orders, their causes differ.
+pub struct Store<'a>(pub &'a mut Tx, pub Causes);
+
+impl Store<'_> {
+    /// What is published next is about this order.
+    fn turn_to(&mut self, order_id: Uuid) {
+        if let Some(cause) = self.1.get(&order_id) {
+            self.0.because_of(cause);
+        }
+    }
+}
 
 impl From<TxError> for StoreError {
     fn from(error: TxError) -> Self {

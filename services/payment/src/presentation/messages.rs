@@ -3,18 +3,18 @@
 use contracts::inventory::StockReserved;
 use contracts::order::OrderCancelled;
 use messaging::step::Signal;
-use messaging::{Handler, HandlerError, HandlerResult, Handlers, Received, Tx};
+use messaging::{HandlerError, HandlerResult, Handlers, ManyHandler, Received, Tx};
 
-use crate::application::cancel_payment::cancel_payment;
+use crate::application::cancel_payments::cancel_payments;
 use crate::application::ports::StoreError;
-use crate::application::request_payment::{RequestPayment, request_payment};
+use crate::application::request_payments::{RequestPayment, request_payments};
 use crate::domain::money::Money;
-use crate::store;
+use crate::store_of_many;
 
 /// What payment listens to. `wanted` wakes the task that asks the gateway.
 pub fn handlers(wanted: &Signal) -> Handlers {
     let payment = Payment { wanted: wanted.clone() };
-    Handlers::new().on::<StockReserved>(payment.clone()).on::<OrderCancelled>(payment)
+    Handlers::new().on_many::<StockReserved>(payment.clone()).on_many::<OrderCancelled>(payment)
 }
 
 /// Takes down what the gateway is to do. The gateway itself is not called from here.
@@ -24,21 +24,32 @@ pub struct Payment {
     pub wanted: Signal,
 }
 
-impl Handler<StockReserved> for Payment {
-    async fn handle(&self, tx: &mut Tx, event: Received<StockReserved>) -> HandlerResult {
-        let StockReserved { order_id, amount, payment_method } = event.data;
-        let amount = money(amount);
-        let (command, now) = (RequestPayment { order_id, amount, payment_method }, tx.now());
-        request_payment(&mut store(tx), command, now).await?;
+impl ManyHandler<StockReserved> for Payment {
+    async fn handle_many(
+        &self,
+        tx: &mut Tx,
+        events: Vec<Received<StockReserved>>,
+    ) -> HandlerResult {
+        let (now, causes) = (tx.now(), Received::causes(&events, |reserved| reserved.order_id));
+        let commands = events.into_iter().map(|event| {
+            let StockReserved { order_id, amount, payment_method } = event.data;
+            RequestPayment { order_id, amount: money(amount), payment_method }
+        });
+        request_payments(&mut store_of_many(tx, causes), commands.collect(), now).await?;
         tx.after_commit(&self.wanted);
         Ok(())
     }
 }
 
-impl Handler<OrderCancelled> for Payment {
-    async fn handle(&self, tx: &mut Tx, event: Received<OrderCancelled>) -> HandlerResult {
-        let (total, now) = (money(event.data.total), tx.now());
-        cancel_payment(&mut store(tx), event.data.order_id, total, now).await?;
+impl ManyHandler<OrderCancelled> for Payment {
+    async fn handle_many(
+        &self,
+        tx: &mut Tx,
+        events: Vec<Received<OrderCancelled>>,
+    ) -> HandlerResult {
+        let (now, causes) = (tx.now(), Received::causes(&events, |cancelled| cancelled.order_id));
+        let totals = events.into_iter().map(|event| (event.data.order_id, money(event.data.total)));
+        cancel_payments(&mut store_of_many(tx, causes), totals.collect(), now).await?;
         tx.after_commit(&self.wanted);
         Ok(())
     }

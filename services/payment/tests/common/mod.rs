@@ -13,7 +13,7 @@ use contracts::{Currency, Money};
 use envelope::signature::Signer;
 use envelope::{Clock, Envelope, Event, Identity};
 use messaging::step::{Progress, Step as _, repeat};
-use messaging::{Cause, Handler, Message, Pool, Presence, Received, Tx};
+use messaging::{Cause, ManyHandler, Message, Pool, Presence, Received, Tx};
 use opentelemetry::Context;
 use opentelemetry::trace::{TraceContextExt as _, Tracer as _};
 use payment::App;
@@ -121,7 +121,7 @@ impl World {
     /// event's id.
     pub async fn tell<E: Event>(&self, event: E) -> Uuid
     where
-        Payment: Handler<E>,
+        Payment: ManyHandler<E>,
     {
         let app = &self.service.app;
         let publisher = Identity::new("shop", "test", "another");
@@ -140,9 +140,10 @@ impl World {
         let context = Context::new().with_span(process);
         let carrier = Cause::request(id, context).traceparent();
         let cause = Cause::resumed(id, Some(id), carrier.as_deref(), None);
-        let mut tx = Tx::begin(&app.pool, cause).await.unwrap();
+        let mut tx = Tx::begin(&app.pool, cause.clone()).await.unwrap();
         let handler = Payment { wanted: app.wanted.clone() };
-        handler.handle(&mut tx, Received { data: event, message }).await.unwrap();
+        let received = vec![Received { data: event, message, cause }];
+        handler.handle_many(&mut tx, received).await.unwrap();
         tx.commit().await.unwrap();
         id
     }

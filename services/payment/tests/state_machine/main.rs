@@ -7,16 +7,17 @@
 
 mod memory;
 
+use std::collections::BTreeMap;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use memory::{Call, Ledger, Memory, Talk};
-use payment::application::cancel_payment::cancel_payment;
+use payment::application::cancel_payments::cancel_payments;
 use payment::application::ports::{Attempt, GatewayError, Outcome};
-use payment::application::request_payment::{RequestPayment, request_payment};
-use payment::application::settle_payment::{ask, record};
+use payment::application::request_payments::{RequestPayment, request_payments};
+use payment::application::settle_payments::{Settled, ask, record};
 use payment::domain::money::Money;
 use payment::domain::payment::{Payment, PaymentEvent, Status};
 use proptest::prelude::*;
@@ -149,7 +150,7 @@ impl World {
         let (known, amount) = (self.store.clone(), self.amount());
         let payment_method = "pm".to_owned();
         let command = RequestPayment { order_id: Uuid::nil(), amount, payment_method };
-        at_once(request_payment(&mut self.store, command, self.now)).unwrap();
+        at_once(request_payments(&mut self.store, vec![command], self.now)).unwrap();
         if known.payment.is_some() {
             assert_eq!(self.store, known, "who has a payment keeps it");
         }
@@ -158,7 +159,12 @@ impl World {
 
     fn cancelled(&mut self) {
         let (known, amount) = (self.store.clone(), self.amount());
-        at_once(cancel_payment(&mut self.store, Uuid::nil(), amount, self.now)).unwrap();
+        at_once(cancel_payments(
+            &mut self.store,
+            BTreeMap::from([(Uuid::nil(), amount)]),
+            self.now,
+        ))
+        .unwrap();
         if self.cancelled {
             assert_eq!(self.store, known, "a cancellation that comes again is no news");
         }
@@ -190,7 +196,8 @@ impl World {
             return;
         };
         let attempt = self.flights.swap_remove(n).attempt;
-        let again = at_once(record(&mut self.store, &attempt, &answer, 0.5, self.now)).unwrap();
+        let settled = [Settled { attempt: &attempt, answer: &answer, unit: 0.5 }];
+        let again = at_once(record(&mut self.store, &settled, self.now)).unwrap();
         assert_eq!(again, self.store.stored().and_then(|stored| stored.effort.due_at));
     }
 

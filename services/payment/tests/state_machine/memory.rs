@@ -1,6 +1,6 @@
 //! The ports in memory: the one payment, as Postgres keeps it, and the gateway, as its keys make it.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
@@ -51,27 +51,29 @@ impl Memory {
     }
 }
 
+/// The payment of one order.
 impl Payments for Memory {
-    async fn find(&mut self, _: Uuid) -> Result<Option<Payment>, StoreError> {
+    async fn find_all(&mut self, _: &[Uuid]) -> Result<Vec<Payment>, StoreError> {
         let found = self.payment.clone();
         if found.is_none() {
             self.payment = self.meanwhile.take();
         }
-        Ok(found)
+        Ok(found.into_iter().collect())
     }
 
-    async fn add(&mut self, payment: Payment) -> Result<bool, StoreError> {
-        let free = self.payment.is_none();
-        if free {
+    async fn add_all(&mut self, payments: Vec<Payment>) -> Result<HashSet<Uuid>, StoreError> {
+        let new = payments.into_iter().filter(|_| self.payment.is_none()).next_back();
+        let added = new.iter().map(|payment| payment.stored().order_id).collect();
+        self.payment = self.payment.take().or(new);
+        Ok(added)
+    }
+
+    async fn save_all(&mut self, payments: Vec<Payment>) -> Result<(), StoreError> {
+        for mut payment in payments {
+            self.told.extend(payment.take_events());
+            self.abandoned &= payment.stored().effort.under_way;
             self.payment = Some(payment);
         }
-        Ok(free)
-    }
-
-    async fn save(&mut self, mut payment: Payment) -> Result<(), StoreError> {
-        self.told.extend(payment.take_events());
-        self.abandoned &= payment.stored().effort.under_way;
-        self.payment = Some(payment);
         Ok(())
     }
 }

@@ -9,28 +9,25 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::breaker::Breaker;
-use super::{Called, Errand, Leased, Settings};
+use super::{Answered, Called, Errand, Leased, Settings};
 use crate::crash::{self, Point};
 use crate::retry::Backoff;
 use crate::step::{Progress, Step, repeat};
 use crate::tx::Tx;
 
-/// A call that has ended, and what came of it.
-pub(super) struct Answered<E: Errand> {
-    attempt: E::Attempt,
-    called: Called<E::Answer>,
-    /// By the clock's running time.
-    at: Duration,
-}
+/// A call that has ended: whether the other side is there, and what came of it.
+type Ended<E> = (bool, AnsweredBy<E>);
+
+type AnsweredBy<E> = Answered<<E as Errand>::Attempt, <E as Errand>::Answer>;
 
 /// Runs errands, several at a time: one that the other side keeps waiting holds up no other.
 pub struct Errands<E: Errand> {
     pub(super) errand: Arc<E>,
     settings: Settings,
     /// Calls under way. Tasks of their own: one that nobody drives would time out.
-    pub(super) calls: JoinSet<Answered<E>>,
+    pub(super) calls: JoinSet<Ended<E>>,
     /// What came of others, until it is stored.
-    answered: Vec<Answered<E>>,
+    answered: Vec<AnsweredBy<E>>,
     /// What is being stored, one transaction for all of it, and how much that is. It gives when the
     /// next of these wishes is due.
     storing: JoinSet<Option<Duration>>,
@@ -112,8 +109,8 @@ impl<E: Errand> Errands<E> {
                 for leased in taken.leased {
                     let call = call(self.errand.clone(), leased);
                     if self.in_turn {
-                        let answered = call.await;
-                        self.note(Ok(answered));
+                        let ended = call.await;
+                        self.note(Ok(ended));
                         self.store_in_turn().await;
                     } else {
                         self.calls.spawn(call);
@@ -137,14 +134,14 @@ impl<E: Errand> Errands<E> {
         self.calls.len() + self.answered.len() + self.being_stored
     }
 
-    fn note(&mut self, ended: Result<Answered<E>, JoinError>) {
+    fn note(&mut self, ended: Result<Ended<E>, JoinError>) {
         match ended {
-            Ok(answered) if !answered.called.answered => {
-                self.breaker.failed(self.errand.pool().clock());
+            Ok((true, answered)) => {
+                self.breaker.succeeded();
                 self.answered.push(answered);
             }
-            Ok(answered) => {
-                self.breaker.succeeded();
+            Ok((false, answered)) => {
+                self.breaker.failed(self.errand.pool().clock());
                 self.answered.push(answered);
             }
             Err(error) => self.broke_off(&error),
@@ -236,10 +233,11 @@ impl<E: Errand> Step for Errands<E> {
 async fn call<E: Errand>(
     errand: Arc<E>,
     Leased { attempt, cause }: Leased<E::Attempt>,
-) -> Answered<E> {
-    let called = errand.call(&attempt, cause).await;
+) -> Ended<E> {
+    let Called { answer, answered, cause } = errand.call(&attempt, cause).await;
     crash::point(Point::C17);
-    Answered { attempt, called, at: errand.pool().clock().running() }
+    let at = errand.pool().clock().running();
+    (answered, Answered { attempt, answer, cause, at })
 }
 
 /// Stores what came of attempts: in one transaction, and where that fails in one for each, as one of them
@@ -248,7 +246,7 @@ async fn call<E: Errand>(
 async fn store<E: Errand>(
     errand: Arc<E>,
     settings: Settings,
-    mut answered: Vec<Answered<E>>,
+    mut answered: Vec<AnsweredBy<E>>,
 ) -> Option<Duration> {
     let (mut away, mut together) = (database_away(), answered.len() > 1);
     let mut next: Option<Duration> = None;
@@ -279,25 +277,20 @@ async fn store<E: Errand>(
     }
 }
 
-fn id_of<E: Errand>(answered: &[Answered<E>]) -> String {
+fn id_of<E: Errand>(answered: &[AnsweredBy<E>]) -> String {
     answered.first().map(|one| E::id(&one.attempt).to_string()).unwrap_or_default()
 }
 
 async fn commit<E: Errand>(
     errand: &E,
-    answered: &[Answered<E>],
+    answered: &[AnsweredBy<E>],
 ) -> anyhow::Result<Option<Duration>> {
     let Some(first) = answered.first() else { return Ok(None) };
-    let mut tx = Tx::begin(errand.pool(), first.called.cause.clone()).await?;
-    let mut next: Option<Duration> = None;
-    for Answered { attempt, called, .. } in answered {
-        tx.set_cause(called.cause.clone());
-        let now = tx.now();
-        let again = errand.settle(&mut tx, attempt, &called.answer).await?;
-        next = next.into_iter().chain(again.map(|due| until(due, now))).min();
-    }
+    let mut tx = Tx::begin(errand.pool(), first.cause.clone()).await?;
+    let now = tx.now();
+    let next = errand.settle(&mut tx, answered).await?;
     tx.commit().await?;
-    Ok(next)
+    Ok(next.map(|due| until(due, now)))
 }
 
 fn database_away() -> Backoff {

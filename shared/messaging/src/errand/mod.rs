@@ -21,7 +21,7 @@
 //! use std::fmt::Display;
 //!
 //! use chrono::{DateTime, TimeDelta, Utc};
-//! use messaging::errand::{Called, Errand, Errands, Leased, Settings, Taken};
+//! use messaging::errand::{Answered, Called, Errand, Errands, Leased, Settings, Taken};
 //! use messaging::step::Signal;
 //! use messaging::{Cause, Pool, Tx, trace};
 //! use uuid::Uuid;
@@ -93,16 +93,18 @@
 //!     async fn settle(
 //!         &self,
 //!         tx: &mut Tx,
-//!         (lamp, number): &Self::Attempt,
-//!         answer: &Self::Answer,
+//!         answered: &[Answered<Self::Attempt, Self::Answer>],
 //!     ) -> anyhow::Result<Option<DateTime<Utc>>> {
-//!         let again = answer.is_err().then(|| tx.now() + TimeDelta::seconds(10));
+//!         let again = tx.now() + TimeDelta::seconds(10);
 //!         // The failure of an older attempt must not end the lease of the present one.
 //!         let sql = "update repairs
 //!             set lease_owner = null, lease_until = null, next_attempt_at = $2
 //!             where lamp = $1 and ($2::timestamptz is null or attempts = $3)";
-//!         sqlx::query(sql).bind(lamp).bind(again).bind(number).execute(tx.conn()).await?;
-//!         Ok(again)
+//!         for Answered { attempt: (lamp, number), answer, .. } in answered {
+//!             let due = answer.is_err().then_some(again);
+//!             sqlx::query(sql).bind(lamp).bind(due).bind(number).execute(tx.conn()).await?;
+//!         }
+//!         Ok(answered.iter().any(|one| one.answer.is_err()).then_some(again))
 //!     }
 //! }
 //!
@@ -121,8 +123,10 @@ use std::future::Future;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use crate::cause::Cause;
+use crate::handler::Causes;
 use crate::pool::Pool;
 use crate::step::Signal;
 use crate::tx::Tx;
@@ -189,6 +193,26 @@ pub struct Called<R> {
     pub cause: Cause,
 }
 
+/// A call that has ended.
+#[derive(Debug, Clone)]
+pub struct Answered<A, R> {
+    /// What was asked for.
+    pub attempt: A,
+    /// What there is to store.
+    pub answer: R,
+    /// Why what follows from the call happens.
+    pub cause: Cause,
+    /// When it ended, by the clock's running time.
+    at: Duration,
+}
+
+impl<A, R> Answered<A, R> {
+    /// The causes of what follows from these calls, by the id of what each attempt is `about`.
+    pub fn causes(answered: &[Self], about: impl Fn(&A) -> Uuid) -> Causes {
+        answered.iter().map(|one| (about(&one.attempt), one.cause.clone())).collect()
+    }
+}
+
 /// What differs between one call to the outside world and another.
 pub trait Errand: Send + Sync + 'static {
     /// One attempt at one wish: all that the call needs to know.
@@ -225,15 +249,15 @@ pub trait Errand: Send + Sync + 'static {
         cause: Cause,
     ) -> impl Future<Output = Called<Self::Answer>> + Send;
 
-    /// Stores what came of an attempt, in a transaction that is committed after it, perhaps together
-    /// with others. Returns when the next attempt at the same wish is due, if there is to be one.
+    /// Stores what came of attempts, one at least, in a transaction that is committed after it. Each has
+    /// a cause of its own: [`Tx::because_of`]. Where a lease ran out, two may be at one wish. Returns when
+    /// the first of the next attempts is due, if there is to be one.
     ///
     /// # Errors
-    /// Any; it is tried again for as long as [`Settings::store_for`] says.
+    /// Any; each is tried again alone then, for as long as [`Settings::store_for`] says.
     fn settle(
         &self,
         tx: &mut Tx,
-        attempt: &Self::Attempt,
-        answer: &Self::Answer,
+        answered: &[Answered<Self::Attempt, Self::Answer>],
     ) -> impl Future<Output = anyhow::Result<Option<DateTime<Utc>>>> + Send;
 }

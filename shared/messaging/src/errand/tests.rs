@@ -65,8 +65,7 @@ impl Errand for Endless {
     async fn settle(
         &self,
         _: &mut Tx,
-        _: &usize,
-        (): &(),
+        _: &[Answered<usize, ()>],
     ) -> anyhow::Result<Option<DateTime<Utc>>> {
         panic!("no call ended")
     }

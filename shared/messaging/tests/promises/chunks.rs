@@ -1,5 +1,6 @@
 //! What stands in one transaction: it commits whole or not at all, and nobody pays for a neighbour.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
@@ -9,7 +10,9 @@ use futures_util::future::join_all;
 use messaging::{ConsumerSettings, Handlers};
 use testkit::eventually;
 
-use crate::house::{CountUp, House, Lit, LockLamps, Mood, Raw, SOON, Switch, counted};
+use crate::house::{
+    BookAll, CountUp, House, Lit, LockLamps, Mood, Raw, SOON, Service, Switch, counted,
+};
 
 #[tokio::test]
 async fn a_commit_that_the_database_answers_with_a_rollback_is_an_error() {
@@ -73,7 +76,7 @@ async fn replicas_whose_chunks_lock_the_same_rows_never_wait_for_each_other_in_a
     let seen = Arc::new(AtomicUsize::new(0));
     let handlers = || Handlers::new().on(CountUp).on_chunk(LockLamps(seen.clone()));
     let database = testkit::Database::new("messaging").await;
-    let one = crate::house::Service::with_database(&house, "ledger", handlers(), database).await;
+    let one = Service::with_database(&house, "ledger", handlers(), database).await;
     sqlx::query("create table lamp (name text primary key, n int not null default 0)")
         .execute(&one.pg)
         .await
@@ -101,6 +104,50 @@ async fn replicas_whose_chunks_lock_the_same_rows_never_wait_for_each_other_in_a
     assert_eq!(total, 800);
     assert_eq!(counted("chunks_taken_apart_total{}"), apart);
     assert!(seen.load(Ordering::SeqCst) > 1, "no chunk was larger than one");
+}
+
+#[tokio::test]
+async fn what_is_handled_together_is_answered_one_by_one_and_fails_alone() {
+    let house = House::new().await;
+    let seen = Arc::new(AtomicUsize::new(0));
+    let handlers = Handlers::new().on_many(BookAll(seen.clone()));
+    let ledger = Service::new(&house, "ledger", handlers).await;
+    ledger.kit.provision().await.unwrap();
+    let wire = house.wire().await;
+    let mut good = HashMap::new();
+    for n in 0..20 {
+        let (lamp, mood) = match n {
+            7 => ("guilty".to_owned(), Mood::Permanent),
+            13 => ("frail".to_owned(), Mood::Panic),
+            _ => (format!("good-{n}"), Mood::Good),
+        };
+        let raw = Raw::of(&Lit::with(&*lamp, mood), 1);
+        wire.publish("events", "lamp.lit.v1", &raw).await;
+        if mood == Mood::Good {
+            good.insert(format!("entry/{lamp}/1"), raw.id());
+        }
+    }
+    let spy = house.spy_on_retries().await;
+    let _runs = ledger.run();
+
+    eventually(SOON, || async { ledger.count("entry").await == 18 }).await;
+    assert!(seen.load(Ordering::SeqCst) > 1, "no two came together");
+    eventually(SOON, || async { ledger.dead_letters().await.len() == 1 }).await;
+    assert_eq!(ledger.dead_letters().await[0].reason_code, "rejected");
+    assert_eq!(spy.take("spy", 1).await.len(), 1);
+    let bodies: Vec<Vec<u8>> = sqlx::query_scalar("select body from messaging.outbox")
+        .fetch_all(&ledger.pg)
+        .await
+        .unwrap();
+    let causes: HashMap<String, String> = bodies
+        .iter()
+        .map(|body| {
+            let event: serde_json::Value = serde_json::from_slice(body).unwrap();
+            let text = |name: &str| event[name].as_str().unwrap().to_owned();
+            (text("subject"), text("causationid"))
+        })
+        .collect();
+    assert_eq!(causes, good);
 }
 
 /// What ends the process is delivered again with all that were delivered with it.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use anyhow::ensure;
 use chrono::{DateTime, TimeDelta, Utc};
 use envelope::signature::KeyRing;
-use messaging::errand::{Called, Errand, Errands, Leased, Settings, Taken};
+use messaging::errand::{Answered, Called, Errand, Errands, Leased, Settings, Taken};
 use messaging::simulation::{Process, Seat, Simulation, World, connect, empty};
 use messaging::step::Signal;
 use messaging::{Cause, Handlers, Messaging, Pool, Tx};
@@ -83,14 +83,16 @@ impl Errand for Fulfil {
     async fn settle(
         &self,
         tx: &mut Tx,
-        wish: &i32,
-        answered: &bool,
+        answered: &[Answered<i32, bool>],
     ) -> anyhow::Result<Option<DateTime<Utc>>> {
-        let again = (!answered).then(|| tx.now() + TimeDelta::seconds(20));
+        let later = tx.now() + TimeDelta::seconds(20);
         let sql = "update wish set owner = null, leased_until = null, due_at = $2,
             fulfilled = fulfilled + (case when $2 is null then 1 else 0 end) where id = $1";
-        sqlx::query(sql).bind(wish).bind(again).execute(tx.conn()).await?;
-        Ok(again)
+        for one in answered {
+            let again = (!one.answer).then_some(later);
+            sqlx::query(sql).bind(one.attempt).bind(again).execute(tx.conn()).await?;
+        }
+        Ok(answered.iter().any(|one| !one.answer).then_some(later))
     }
 }
 

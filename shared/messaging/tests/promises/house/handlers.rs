@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use messaging::{
-    AnyHandler, ChunkHandler, Handler, HandlerError, HandlerResult, Message, Received, Tx,
+    AnyHandler, ChunkHandler, Handler, HandlerError, HandlerResult, ManyHandler, Message, Received,
+    Tx,
 };
 use tokio::sync::Semaphore;
 
@@ -135,6 +136,32 @@ async fn write(tx: &mut Tx, lamp: &str, n: u32, id: uuid::Uuid) -> Result<(), sq
         .execute(tx.conn())
         .await
         .map(drop)
+}
+
+/// Writes the entries of all lamps with one statement, tells of each entry, does as the moods say, and
+/// notes how many it was given at once.
+pub struct BookAll(pub Arc<AtomicUsize>);
+
+impl ManyHandler<Lit> for BookAll {
+    async fn handle_many(&self, tx: &mut Tx, events: Vec<Received<Lit>>) -> HandlerResult {
+        self.0.fetch_max(events.len(), Ordering::SeqCst);
+        let lamps: Vec<&str> = events.iter().map(|event| &*event.data.lamp).collect();
+        let ids: Vec<uuid::Uuid> = events.iter().map(|event| event.message.envelope.id).collect();
+        sqlx::query(
+            "insert into entry (lamp, n, event_id)
+            select lamp, 1, id from unnest($1::text[], $2::uuid[]) as t (lamp, id)",
+        )
+        .bind(lamps)
+        .bind(ids)
+        .execute(tx.conn())
+        .await?;
+        for event in &events {
+            tx.because_of(&event.cause);
+            tx.publish(&Booked { lamp: event.data.lamp.clone(), n: 1 }, 1)?;
+            suffer(tx, event.data.mood).await?;
+        }
+        Ok(())
+    }
 }
 
 /// Locks lamps one after the other, in the order in which their names stand in the message, and notes

@@ -22,7 +22,7 @@ pub use clock::Shifted;
 pub use events::{Booked, Dimmed, Lit, Mood};
 pub use faulty::{Faults, Faulty};
 pub use figures::{counted, counters, gauged};
-pub use handlers::{Book, CountUp, Library, LockLamps, Relight, Switch};
+pub use handlers::{Book, BookAll, CountUp, Library, LockLamps, Relight, Switch};
 pub use ledger::Entry;
 pub use proxy::Proxy;
 pub use service::{Running, Service, eventually_pending};

@@ -1,4 +1,4 @@
-//! Taking down that an order is to be charged. Charging it is another use case.
+//! Taking down that orders are to be charged. Charging them is another use case.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -18,17 +18,20 @@ pub struct RequestPayment {
     pub payment_method: String,
 }
 
-/// Stores the wish to charge an order. One that has a payment keeps it, also where that is void
+/// Stores the wish to charge each order. One that has a payment keeps it, also where that is void
 /// because the cancellation came first.
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn request_payment(
+pub async fn request_payments(
     payments: &mut impl Payments,
-    command: RequestPayment,
+    commands: Vec<RequestPayment>,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    let RequestPayment { order_id, amount, payment_method } = command;
-    payments.add(Payment::requested(order_id, amount, payment_method, now)).await?;
+    let requested = commands.into_iter().map(|command| {
+        let RequestPayment { order_id, amount, payment_method } = command;
+        Payment::requested(order_id, amount, payment_method, now)
+    });
+    payments.add_all(requested.collect()).await?;
     Ok(())
 }

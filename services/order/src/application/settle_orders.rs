@@ -1,4 +1,4 @@
-//! Settling an order by what others report of it: the choreography's decisions.
+//! Settling orders by what others report of them: the choreography's decisions.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -26,22 +26,27 @@ pub enum SettleOrderError {
     Store(#[from] StoreError),
 }
 
-/// Ends an order, unless it has ended before: then the first ending stands.
+/// Ends orders, unless they have ended before: then the first ending stands.
 ///
 /// # Errors
 /// [`SettleOrderError`].
-pub async fn settle_order(
+pub async fn settle_orders(
     orders: &mut impl Orders,
-    order_id: Uuid,
+    order_ids: &[Uuid],
     verdict: Verdict,
     now: DateTime<Utc>,
 ) -> Result<(), SettleOrderError> {
-    let mut order = orders.find(order_id).await?.ok_or(SettleOrderError::Unknown)?;
-    match verdict {
-        Verdict::Paid => order.confirm(now),
-        Verdict::Impossible(reason) => {
-            order.cancel(reason, now);
+    let mut found = orders.find_all(order_ids).await?;
+    if !order_ids.iter().all(|id| found.iter().any(|order| order.id() == *id)) {
+        return Err(SettleOrderError::Unknown);
+    }
+    for order in &mut found {
+        match verdict {
+            Verdict::Paid => order.confirm(now),
+            Verdict::Impossible(reason) => {
+                order.cancel(reason, now);
+            }
         }
     }
-    Ok(orders.save(order).await?)
+    Ok(orders.save_all(found).await?)
 }
