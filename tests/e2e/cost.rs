@@ -23,6 +23,9 @@ use wire::{Counts, Wire};
 const BUDGET: &str = include_str!("cost/budget.json");
 /// Enough that what falls on some of them does not count.
 const ORDERS: usize = 31;
+/// On a machine so busy that every order takes seconds it falls on all of them. It never makes an order
+/// cheaper, so one series within the budget shows that orders are.
+const TRIES: usize = 3;
 
 /// By where it is counted, and what.
 type Cost = BTreeMap<String, Counts>;
@@ -140,7 +143,7 @@ fn per_order(marks: &[Cost]) -> Cost {
 }
 
 /// Every count that is over its budget, or has none.
-fn over(cost: &Cost, budget: &Cost) -> Vec<String> {
+fn over_budget(cost: &Cost, budget: &Cost) -> Vec<String> {
     let mut over = Vec::new();
     for (place, counts) in cost {
         for (what, count) in counts {
@@ -159,24 +162,37 @@ async fn private_an_order_costs_no_more_than_its_budget() {
     let (world, wires) = counted().await;
     world.stock("LAMP", 500, 1_000_000).await;
     let asked = asked(&world).await;
-    let mut marks = vec![wires.counts().await];
-    let mut order = Uuid::nil();
-    for _ in 0..ORDERS {
-        order = place(&world, &asked).await;
-        marks.push(wires.counts().await);
+    let budget: Cost = serde_json::from_str(BUDGET).unwrap();
+    let (mut cost, mut over) = (Cost::new(), Vec::new());
+    for _ in 0..TRIES {
+        cost = of_orders(&world, &wires, &asked).await;
+        over = over_budget(&cost, &budget);
+        if over.is_empty() {
+            break;
+        }
     }
-    let mut cost = per_order(&marks);
-    let events = asked.iter().map(|(_, published)| published).sum();
-    cost.insert("events".to_owned(), Counts::from([("signatures".to_owned(), events)]));
-    let spans = spans(&world, order, &asked).await;
-    cost.insert("trace".to_owned(), Counts::from([("spans".to_owned(), spans)]));
     let cost_json = serde_json::to_string_pretty(&cost).unwrap();
-    let over = over(&cost, &serde_json::from_str(BUDGET).unwrap());
     assert!(
         over.is_empty(),
         "over budget:\n{}\n\nall, for cost/budget.json:\n{cost_json}",
         over.join("\n")
     );
+}
+
+/// What each of some orders costs.
+async fn of_orders(world: &World, wires: &Wires, asked: &[(i64, i64)]) -> Cost {
+    let mut marks = vec![wires.counts().await];
+    let mut order = Uuid::nil();
+    for _ in 0..ORDERS {
+        order = place(world, asked).await;
+        marks.push(wires.counts().await);
+    }
+    let mut cost = per_order(&marks);
+    let events = asked.iter().map(|(_, published)| published).sum();
+    cost.insert("events".to_owned(), Counts::from([("signatures".to_owned(), events)]));
+    let spans = spans(world, order, asked).await;
+    cost.insert("trace".to_owned(), Counts::from([("spans".to_owned(), spans)]));
+    cost
 }
 
 /// How many spans the trace of one order has: complete when every event of it was handled everywhere.
@@ -200,8 +216,8 @@ fn a_count_over_its_budget_and_one_without_are_told_with_the_difference() {
         Cost::from([("order: database".to_owned(), counts)])
     };
     let mut budget = cost(10, 5);
-    assert_eq!(over(&cost(10, 4), &budget), Vec::<String>::new());
-    assert_eq!(over(&cost(12, 5), &budget), ["order: database: statements: 12, 2 over 10"]);
+    assert_eq!(over_budget(&cost(10, 4), &budget), Vec::<String>::new());
+    assert_eq!(over_budget(&cost(12, 5), &budget), ["order: database: statements: 12, 2 over 10"]);
     budget.get_mut("order: database").unwrap().remove("frames");
-    assert_eq!(over(&cost(9, 5), &budget), ["order: database: frames: 5, 5 over 0"]);
+    assert_eq!(over_budget(&cost(9, 5), &budget), ["order: database: frames: 5, 5 over 0"]);
 }

@@ -1,16 +1,16 @@
 //! Publishing with nothing behind it.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use futures_util::future::try_join_all;
 use lapin::options::BasicPublishOptions;
 use lapin::{BasicProperties, PublisherConfirm};
 
 use super::Wire;
 
 /// Publishes under way at most, tried one after the other; the better one is the limit.
-pub(crate) const WINDOWS: [usize; 2] = [500, 1_000];
+pub(crate) const WINDOWS: [usize; 3] = [128, 256, 1_000];
 
 /// A message as the kit has sent it before.
 #[derive(Debug, Clone)]
@@ -47,16 +47,19 @@ impl Wire {
         window: usize,
     ) -> anyhow::Result<Duration> {
         let begun = Instant::now();
-        let mut under_way = VecDeque::with_capacity(window);
-        for message in messages.iter().cycle().take(count) {
-            if under_way.len() == window
-                && let Some(oldest) = under_way.pop_front()
-            {
-                confirmed(oldest).await?;
+        // Half of the window is written while the other half waits for its confirms.
+        let mut under_way: Option<Vec<PublisherConfirm>> = None;
+        let mut left = count;
+        let mut next = messages.iter().cycle();
+        while left > 0 {
+            let some: Vec<&Message> = next.by_ref().take(left.min(window / 2)).collect();
+            left -= some.len();
+            let sent = try_join_all(some.into_iter().map(|message| self.send(message))).await?;
+            for confirm in under_way.replace(sent).into_iter().flatten() {
+                confirmed(confirm).await?;
             }
-            under_way.push_back(self.send(message).await?);
         }
-        for confirm in under_way {
+        for confirm in under_way.into_iter().flatten() {
             confirmed(confirm).await?;
         }
         Ok(begun.elapsed())

@@ -306,6 +306,9 @@ fn tell_blocked(blocked: bool) {
 }
 
 fn publish_span(pool: &Pool, row: &Row, now: DateTime<Utc>) -> Context {
+    if row.traceparent.as_deref().is_some_and(trace::is_unseen) {
+        return Context::new();
+    }
     let creation = trace::extract(row.traceparent.as_deref(), row.tracestate.as_deref());
     let short = pool.identity().short_type(&row.event_type).unwrap_or(&row.event_type);
     let about = trace::About {

@@ -59,6 +59,14 @@ pub(crate) fn extract(traceparent: Option<&str>, tracestate: Option<&str>) -> Co
     global::get_text_map_propagator(|w3c| w3c.extract_with_context(&Context::new(), &carrier))
 }
 
+/// Whether a W3C `traceparent` says that nobody will see its trace, nor a span below it whose context
+/// goes nowhere.
+pub(crate) fn is_unseen(traceparent: &str) -> bool {
+    let flags =
+        traceparent.rsplit_once('-').and_then(|(_, flags)| u8::from_str_radix(flags, 16).ok());
+    flags.is_some_and(|flags| flags & 1 == 0)
+}
+
 /// What a message span is about.
 pub(crate) struct About<'a> {
     /// `rabbitmq`.
@@ -218,4 +226,18 @@ pub fn trace_id(context: &Context) -> Option<String> {
     let span = context.span();
     let span = span.span_context();
     span.is_valid().then(|| span.trace_id().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_unseen;
+
+    #[test]
+    fn a_trace_is_unseen_where_its_flags_say_so() {
+        let with =
+            |flags: &str| format!("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-{flags}");
+        assert!(is_unseen(&with("00")) && is_unseen(&with("02")));
+        assert!(!is_unseen(&with("01")) && !is_unseen(&with("03")));
+        assert!(!is_unseen("") && !is_unseen(&with("zz")));
+    }
 }

@@ -120,7 +120,7 @@ impl Shop {
     /// there, and its acknowledgements wait for the commit. So the times add up.
     async fn raw(&self, stage: &Stage, count: usize, round: &mut Round) -> anyhow::Result<f64> {
         let wire = &self.pair.wire;
-        wire.send_all(&self.messages, count, WINDOWS[0]).await?;
+        wire.send_all(&self.messages, count, WINDOWS[1]).await?;
         let took = wire.take(RAW, count, Ack::Each, &mut |_| Ok(())).await?;
         let consumed = count as f64 / took.as_secs_f64();
         let url = self.pair.inventory.url();

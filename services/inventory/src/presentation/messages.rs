@@ -32,8 +32,9 @@ struct Locking;
 
 impl ChunkHandler for Locking {
     async fn before_chunk(&self, tx: &mut Tx, messages: &[Arc<Message>]) -> HandlerResult {
-        // Of one alone, its handler locks what it needs in the same order.
-        if messages.len() < 2 {
+        let first = messages.first().map(|one| &one.short_type);
+        // Where all are of one type, one handler locks what it needs in the same order.
+        if messages.iter().all(|one| Some(&one.short_type) == first) {
             return Ok(());
         }
         let mut orders = Orders::default();

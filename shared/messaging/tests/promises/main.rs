@@ -18,6 +18,7 @@ mod chunks;
 mod connections;
 mod copies;
 mod figures;
+mod long_outages;
 mod once;
 mod order;
 mod ordered_handlers;

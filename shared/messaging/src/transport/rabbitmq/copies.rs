@@ -120,17 +120,14 @@ async fn fly(transport: RabbitMq, publisher: Option<RabbitPublisher>, batch: Vec
             return Landed { fates, publisher: None, trouble: Some(error.to_string()) };
         }
     };
-    let publications: Vec<Publication<'_>> = batch
-        .iter()
-        .map(|copy| Publication {
-            exchange: copy.exchange,
-            routing_key: &copy.routing_key,
-            properties: copy.properties.clone(),
-            body: &copy.body,
-        })
-        .collect();
+    let publications = batch.iter().map(|copy| Publication {
+        exchange: copy.exchange,
+        routing_key: &copy.routing_key,
+        properties: copy.properties.clone(),
+        body: &copy.body,
+    });
     let mark = |copy: &BasicProperties| headers::mark_of(copy, &transport.namespace);
-    let all = publisher.publish_all(&publications, mark).await;
+    let all = publisher.publish_all(publications, mark).await;
     let spent = all.contains(&Fate::Unknown);
     let trouble = spent.then(|| publisher.why());
     Landed { fates: tags.zip(all).collect(), publisher: (!spent).then_some(publisher), trouble }

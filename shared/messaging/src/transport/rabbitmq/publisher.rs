@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use futures_util::future::join_all;
+use futures_util::future::try_join_all;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Channel, Confirmation, PublisherConfirm};
 
@@ -18,6 +18,10 @@ use crate::topology::Topology;
 const BLOCKED_CHECK: Duration = Duration::from_millis(250);
 /// The most that counts as waited between two looks: nobody may have looked for long.
 const COUNTED: Duration = Duration::from_secs(1);
+
+/// Messages that are written at once; as many again wait for their confirms meanwhile. With more of them
+/// the broker has them queue within itself, and needs more time for each.
+const AT_ONCE: usize = 128;
 
 pub(crate) struct RabbitPublisher {
     connection: Owned,
@@ -60,13 +64,18 @@ impl RabbitPublisher {
     /// Publishes all and waits for all. One batch is in flight on the channel at a time, because
     /// only a batch that is complete can be judged: the client library hands a returned message to
     /// whichever confirm completes next, so who was returned is known by its `mark` alone.
-    pub(crate) async fn publish_all(
+    pub(crate) async fn publish_all<'a>(
         &mut self,
-        batch: &[Publication<'_>],
-        mark: impl Fn(&BasicProperties) -> Option<String>,
+        batch: impl ExactSizeIterator<Item = Publication<'a>> + Send,
+        mark: impl Fn(&BasicProperties) -> Option<String> + Send + Sync,
     ) -> Vec<Fate> {
+        let size = batch.len();
+        let mut marks = Vec::with_capacity(size);
         let settled = match self.renew().await {
-            Ok(()) => self.settled(batch).await,
+            Ok(()) => {
+                let noted = batch.inspect(|message| marks.push(mark(&message.properties)));
+                self.settled(noted).await
+            }
             Err(trouble) => Err(trouble),
         };
         match settled {
@@ -76,9 +85,8 @@ impl RabbitPublisher {
                 .map(|one| wire::by_position(!one.is_ack(), one.take_message().is_some()))
                 .collect(),
             Ok(confirmations) => {
-                let marks: Vec<_> = batch.iter().map(|message| mark(&message.properties)).collect();
                 let mut returned = Vec::new();
-                let mut refused = Vec::with_capacity(batch.len());
+                let mut refused = Vec::with_capacity(size);
                 for confirmation in confirmations {
                     refused.push(!confirmation.is_ack());
                     let message = confirmation.take_message();
@@ -91,34 +99,39 @@ impl RabbitPublisher {
             Err(trouble) => {
                 self.trouble = trouble;
                 close(&self.connection).await;
-                vec![Fate::Unknown; batch.len()]
+                vec![Fate::Unknown; size]
             }
         }
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the publisher that the ban points to")]
-    async fn send(&self, message: &Publication<'_>) -> lapin::Result<PublisherConfirm> {
+    async fn send(&self, message: Publication<'_>) -> lapin::Result<PublisherConfirm> {
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let Publication { exchange, routing_key, properties, body } = message;
         self.channel
-            .basic_publish(
-                message.exchange.into(),
-                message.routing_key.into(),
-                BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() },
-                message.body,
-                message.properties.clone(),
-            )
+            .basic_publish(exchange.into(), routing_key.into(), options, body, properties)
             .await
     }
 
     /// All confirmations, in order; or why one of them is lost or late. Time in which the broker
     /// blocks us does not count: a publish that timed out then would still arrive later.
-    async fn settled(&self, batch: &[Publication<'_>]) -> Result<Vec<Confirmation>, String> {
+    async fn settled<'a>(
+        &self,
+        mut batch: impl ExactSizeIterator<Item = Publication<'a>> + Send,
+    ) -> Result<Vec<Confirmation>, String> {
         let all = async {
-            let mut confirms = Vec::with_capacity(batch.len());
-            for message in batch {
-                confirms.push(self.send(message).await?);
+            let mut confirmations = Vec::with_capacity(batch.len());
+            let mut under_way = Vec::new();
+            while batch.len() > 0 {
+                // One after the other, each would wait until the one before is written to the socket.
+                let some = batch.by_ref().take(AT_ONCE).map(|message| self.send(message));
+                let sent = try_join_all(some).await?;
+                let before = std::mem::replace(&mut under_way, sent);
+                confirmations.append(&mut try_join_all(before).await?);
             }
             crash::point(Point::C6);
-            join_all(confirms).await.into_iter().collect::<lapin::Result<Vec<_>>>()
+            confirmations.append(&mut try_join_all(under_way).await?);
+            Ok::<_, lapin::Error>(confirmations)
         };
         tokio::pin!(all);
         let mut waited = Duration::ZERO;
@@ -145,38 +158,31 @@ async fn confirming(connection: &Owned) -> Result<Channel, TransportError> {
 #[async_trait]
 impl Publisher for RabbitPublisher {
     async fn publish(&mut self, batch: &[Outgoing<'_>]) -> Vec<Fate> {
-        let publications: Vec<Publication<'_>> = batch
-            .iter()
-            .map(|message| Publication {
-                exchange: exchange::EVENTS,
-                routing_key: message.short_type,
-                properties: headers::of_event(message),
-                body: message.body,
-            })
-            .collect();
+        let publications = batch.iter().map(|message| Publication {
+            exchange: exchange::EVENTS,
+            routing_key: message.short_type,
+            properties: headers::of_event(message),
+            body: message.body,
+        });
         let id = |event: &BasicProperties| event.message_id().as_ref().map(ToString::to_string);
-        self.publish_all(&publications, id).await
+        self.publish_all(publications, id).await
     }
 
     /// By the exchange of the retries, keyed by the queue: nobody else hears of it. Their ids are not
     /// proven and may be the same or none, so each carries a mark.
     async fn put_back(&mut self, topology: &Topology, batch: &[Parked<'_>]) -> Vec<Fate> {
         let queue = topology.work_queue();
-        let publications: Vec<Publication<'_>> = batch
-            .iter()
-            .enumerate()
-            .map(|(mark, parked)| Publication {
-                exchange: exchange::REQUEUE,
-                routing_key: &queue,
-                properties: headers::of_parked(parked, mark),
-                body: parked.body,
-            })
-            .collect();
+        let publications = batch.iter().enumerate().map(|(mark, parked)| Publication {
+            exchange: exchange::REQUEUE,
+            routing_key: &queue,
+            properties: headers::of_parked(parked, mark),
+            body: parked.body,
+        });
         let Some(namespace) = batch.first().map(|parked| parked.namespace) else {
             return Vec::new();
         };
         let mark = |back: &BasicProperties| headers::mark_of(back, namespace);
-        self.publish_all(&publications, mark).await
+        self.publish_all(publications, mark).await
     }
 
     fn trouble(&self) -> String {

@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::try_join_all;
 use futures_util::{FutureExt, StreamExt};
 use lapin::message::Delivery as AmqpDelivery;
 use lapin::options::{
@@ -103,11 +104,15 @@ impl RabbitSubscription {
         }
     }
 
-    /// Acks a delivery. `Ok(true)` of the library proves nothing, but what it leaves open the inbox
-    /// closes.
-    async fn ack(&mut self, tag: u64) -> Result<(), TransportError> {
-        let Some(original) = self.unsettled.remove(&tag) else { return Ok(()) };
-        let mut acking = pin!(answered(original.acker.ack(BasicAckOptions::default())));
+    /// Acks deliveries, each by itself and all on their way at once: one after the other, each would wait
+    /// for the one before to be sent. `Ok(true)` of the library proves nothing, but what it leaves open
+    /// the inbox closes.
+    async fn ack(&mut self, tags: impl IntoIterator<Item = u64>) -> Result<(), TransportError> {
+        let unsettled = &mut self.unsettled;
+        let originals: Vec<AmqpDelivery> =
+            tags.into_iter().filter_map(|tag| unsettled.remove(&tag)).collect();
+        let acks = originals.iter().map(|one| one.acker.ack(BasicAckOptions::default()));
+        let mut acking = pin!(answered(try_join_all(acks)));
         // One that is begun as its connection breaks may never be answered.
         let acked = loop {
             match tokio::time::timeout(LOOK, &mut acking).await {
@@ -115,7 +120,10 @@ impl RabbitSubscription {
                 Err(_) => self.check_connection()?,
             }
         };
-        if acked { Ok(()) } else { Err(TransportError::Away("ack after the channel ended".into())) }
+        match acked.into_iter().all(|acked| acked) {
+            true => Ok(()),
+            false => Err(TransportError::Away("ack after the channel ended".into())),
+        }
     }
 
     /// Acks the originals of the copies that have found a place; the others stay owed.
@@ -125,10 +133,7 @@ impl RabbitSubscription {
             crash::point(Point::C15);
         }
         self.owed.retain(|(delivery, _)| !placed(delivery.tag));
-        for tag in fates.keys().copied().filter(|tag| placed(*tag)) {
-            self.ack(tag).await?;
-        }
-        Ok(())
+        self.ack(fates.keys().copied().filter(|tag| placed(*tag))).await
     }
 
     /// Copies for all that is owed; what is not unsettled any more is not owed either.
@@ -215,12 +220,10 @@ impl Subscription for RabbitSubscription {
         // One that is paused has no other way to find out.
         self.check_connection()?;
         // First what needs no copy: the broker may hold copies back for as long as it likes.
-        for (delivery, to) in all {
-            match to {
-                Settlement::Done => self.ack(delivery.tag).await?,
-                Settlement::Later(..) | Settlement::Park(_) => self.owed.push((delivery, to)),
-            }
-        }
+        let is_done = |(_, to): &(Delivery, Settlement)| matches!(to, Settlement::Done);
+        let (done, owed): (Vec<_>, Vec<_>) = all.into_iter().partition(is_done);
+        self.owed.extend(owed);
+        self.ack(done.into_iter().map(|(delivery, _)| delivery.tag)).await?;
         let landed = self.copies.landed();
         self.conclude(&landed).await?;
         if self.copies.ready() {
