@@ -224,3 +224,55 @@ async fn a_decision_that_is_not_committed_leaves_no_trace() {
     assert_eq!(here.told(format!("reservation/{order}")).await, []);
     here.assert_balanced().await;
 }
+
+#[tokio::test]
+async fn orders_of_one_transaction_are_decided_one_after_the_other_over_what_is_left() {
+    let here = Warehouse::open().await;
+    here.has("A", 10).await;
+    here.has("B", 10).await;
+    let [first, second, third, fourth] = [(); 4].map(|()| here.order());
+
+    let orders = [
+        (first, &[("A", 6), ("B", 1)][..]),
+        (second, &[("A", 5)][..]),
+        (third, &[("B", 2), ("A", 4)][..]),
+        (fourth, &[("A", 1)][..]),
+    ];
+    here.place_all(&orders).await.unwrap();
+    let statuses = join_all([first, second, third, fourth].map(|order| here.status(order))).await;
+    assert_eq!(statuses, ["reserved", "rejected", "reserved", "rejected"]);
+    assert_eq!((here.stock("A").await, here.stock("B").await), ((10, 10), (10, 3)));
+    let told = here.told(format!("reservation/{second}")).await;
+    let shortages = json!([{"sku": "A", "requested": 5, "available": 4}]);
+    assert_eq!(told[0].2, json!({"order_id": second, "shortages": shortages}));
+
+    // One of them comes twice.
+    here.confirm_all(&[third, first, third]).await.unwrap();
+    assert_eq!((here.stock("A").await, here.stock("B").await), ((0, 0), (7, 0)));
+    assert_eq!(here.told(format!("reservation/{third}")).await.len(), 2);
+    here.assert_balanced().await;
+}
+
+#[tokio::test]
+async fn a_known_order_among_others_takes_nothing_twice_and_nobody_is_rejected_for_it() {
+    let here = Warehouse::open().await;
+    here.has("A", 5).await;
+    let [known, new, another] = [(); 3].map(|()| here.order());
+    here.place(known, &[("A", 2)]).await.unwrap();
+
+    here.place_all(&[(known, &[("A", 2)]), (new, &[("A", 1)])]).await.unwrap();
+    assert_eq!(here.status(new).await, "reserved");
+    assert_eq!(here.stock("A").await, (5, 3));
+    // Two are free, and the known one seems to take them.
+    let refused = here.place_all(&[(known, &[("A", 2)]), (another, &[("A", 1)])]).await;
+    assert!(matches!(refused, Err(ReserveStockError::Store(_))), "{refused:?}");
+    here.place(another, &[("A", 1)]).await.unwrap();
+    assert_eq!(here.status(another).await, "reserved");
+
+    let unheard_of = here.order();
+    here.cancel_all(&[known, unheard_of, new]).await.unwrap();
+    let statuses = join_all([known, new, unheard_of].map(|order| here.status(order))).await;
+    assert_eq!(statuses, ["released", "released", "cancelled"]);
+    assert_eq!(here.stock("A").await, (5, 1));
+    here.assert_balanced().await;
+}

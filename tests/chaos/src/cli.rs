@@ -47,7 +47,7 @@ pub struct Args {
     /// A line per seed, in JSON, is added to this file
     #[arg(long, value_name = "FILE", default_value = "target/chaos.jsonl")]
     pub history: PathBuf,
-    /// Counts the whole history into the results that are kept with the documents
+    /// Adds the history to the results that are kept with the documents
     #[arg(long)]
     pub publish: bool,
     /// Only writes docs/reliability.md from docs/chaos.json and the tables

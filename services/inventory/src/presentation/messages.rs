@@ -32,9 +32,10 @@ struct Locking;
 
 impl ChunkHandler for Locking {
     async fn before_chunk(&self, tx: &mut Tx, messages: &[Arc<Message>]) -> HandlerResult {
-        let first = messages.first().map(|one| &one.short_type);
-        // Where all are of one type, one handler locks what it needs in the same order.
-        if messages.iter().all(|one| Some(&one.short_type) == first) {
+        // The handler of orders that are placed begins with the same locks, and one message alone meets
+        // no other within its transaction.
+        let placed = |message: &Arc<Message>| message.short_type == OrderPlaced::TYPE;
+        if messages.len() < 2 || messages.iter().all(placed) {
             return Ok(());
         }
         let mut orders = Orders::default();

@@ -77,29 +77,50 @@ impl Warehouse {
         order_id: Uuid,
         lines: &[(&str, u32)],
     ) -> Result<(), ReserveStockError> {
-        let lines = lines.iter();
-        let lines = lines.map(|(sku, quantity)| Line { sku: (*sku).into(), quantity: *quantity });
-        let charge = Charge { amount: Money::new(700, "GBP"), payment_method: "pm_ok".into() };
-        let command = ReserveStock { order_id, lines: lines.collect(), charge };
+        self.place_all(&[(order_id, lines)]).await
+    }
+
+    /// Several orders in one transaction.
+    pub async fn place_all(
+        &self,
+        orders: &[(Uuid, &[(&str, u32)])],
+    ) -> Result<(), ReserveStockError> {
+        let command = |(order_id, lines): &(Uuid, &[(&str, u32)])| {
+            let line =
+                |(sku, quantity): &(&str, u32)| Line { sku: (*sku).into(), quantity: *quantity };
+            let charge = Charge { amount: Money::new(700, "GBP"), payment_method: "pm_ok".into() };
+            ReserveStock { order_id: *order_id, lines: lines.iter().map(line).collect(), charge }
+        };
+        let commands = orders.iter().map(command).collect();
         let mut tx = self.tx().await;
         let now = tx.now();
-        reserve_stock(&mut store(&mut tx), vec![command], now).await?;
+        reserve_stock(&mut store(&mut tx), commands, now).await?;
         tx.commit().await.unwrap();
         Ok(())
     }
 
     pub async fn confirm(&self, order_id: Uuid) -> Result<(), ShipStockError> {
+        self.confirm_all(&[order_id]).await
+    }
+
+    /// Several orders in one transaction.
+    pub async fn confirm_all(&self, order_ids: &[Uuid]) -> Result<(), ShipStockError> {
         let mut tx = self.tx().await;
         let now = tx.now();
-        ship_stock(&mut store(&mut tx), &[order_id], now).await?;
+        ship_stock(&mut store(&mut tx), order_ids, now).await?;
         tx.commit().await.unwrap();
         Ok(())
     }
 
     pub async fn cancel(&self, order_id: Uuid) -> Result<(), ReleaseStockError> {
+        self.cancel_all(&[order_id]).await
+    }
+
+    /// Several orders in one transaction.
+    pub async fn cancel_all(&self, order_ids: &[Uuid]) -> Result<(), ReleaseStockError> {
         let mut tx = self.tx().await;
         let now = tx.now();
-        release_stock(&mut store(&mut tx), &[order_id], now).await?;
+        release_stock(&mut store(&mut tx), order_ids, now).await?;
         tx.commit().await.unwrap();
         Ok(())
     }

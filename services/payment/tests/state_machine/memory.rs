@@ -62,9 +62,13 @@ impl Payments for Memory {
     }
 
     async fn add_all(&mut self, payments: Vec<Payment>) -> Result<HashSet<Uuid>, StoreError> {
-        let new = payments.into_iter().filter(|_| self.payment.is_none()).next_back();
-        let added = new.iter().map(|payment| payment.stored().order_id).collect();
-        self.payment = self.payment.take().or(new);
+        let mut added = HashSet::new();
+        for payment in payments {
+            if self.payment.is_none() {
+                added.insert(payment.stored().order_id);
+                self.payment = Some(payment);
+            }
+        }
         Ok(added)
     }
 

@@ -70,6 +70,21 @@ impl Results {
         Ok(results)
     }
 
+    /// Takes these in, too; of a bug the last time counts.
+    fn merge(&mut self, more: Self) {
+        self.seeds += more.seeds;
+        self.orders += more.orders;
+        self.violations += more.violations;
+        for (kind, (done, felt)) in more.faults {
+            let counts = self.faults.entry(kind).or_default();
+            *counts = (counts.0 + done, counts.1 + felt);
+        }
+        for (point, died) in more.crashes {
+            *self.crashes.entry(point).or_default() += died;
+        }
+        self.bugs.extend(more.bugs);
+    }
+
     fn add(&mut self, line: Line) {
         self.seeds += 1;
         self.orders += line.orders;
@@ -133,14 +148,22 @@ impl Results {
 const RESULTS: &str = "docs/chaos.json";
 const DOCUMENT: &str = "docs/reliability.md";
 
-/// Counts a history into the results, and writes the document.
+/// Adds a history to the results, and writes the document. The history is put aside, so that it is added
+/// once.
 ///
 /// # Errors
 /// When it cannot be read, or they cannot be written.
 pub(crate) fn publish(history: &Path) -> anyhow::Result<()> {
-    let results = Results::of(history)?;
+    let mut results = read()?;
+    results.merge(Results::of(history)?);
     std::fs::write(RESULTS, serde_json::to_string_pretty(&results)? + "\n").context(RESULTS)?;
+    std::fs::rename(history, history.with_extension("published.jsonl"))?;
     write()
+}
+
+fn read() -> anyhow::Result<Results> {
+    let results = std::fs::read_to_string(RESULTS).context(RESULTS)?;
+    serde_json::from_str(&results).context(RESULTS)
 }
 
 /// Writes the document from the results.
@@ -148,9 +171,7 @@ pub(crate) fn publish(history: &Path) -> anyhow::Result<()> {
 /// # Errors
 /// When they cannot be read, or it cannot be written.
 pub(crate) fn write() -> anyhow::Result<()> {
-    let results = std::fs::read_to_string(RESULTS).context(RESULTS)?;
-    let results: Results = serde_json::from_str(&results).context(RESULTS)?;
-    std::fs::write(DOCUMENT, results.document()).context(DOCUMENT)
+    std::fs::write(DOCUMENT, read()?.document()).context(DOCUMENT)
 }
 
 /// Tests as links to their files.
@@ -254,5 +275,12 @@ mod tests {
         assert_eq!(results.faults["service-crashes"], (2, 1));
         assert_eq!(results.crashes, BTreeMap::from([("C3".to_owned(), 1)]));
         assert_eq!(results.bugs, BTreeMap::from([("B".to_owned(), 2)]));
+
+        let mut all = results.clone();
+        all.merge(results);
+        assert_eq!((all.seeds, all.orders, all.violations), (2, 10, 0));
+        assert_eq!(all.faults["service-crashes"], (4, 2));
+        assert_eq!(all.crashes, BTreeMap::from([("C3".to_owned(), 2)]));
+        assert_eq!(all.bugs, BTreeMap::from([("B".to_owned(), 2)]));
     }
 }

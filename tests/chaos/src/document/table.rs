@@ -126,8 +126,9 @@ pub(super) const FAULTS: &[Row] = rows! {
         ["outages.rs::connections_that_the_broker_closes_again_and_again_lose_and_repeat_nothing"],
         "its connections flap; the node itself is started twice in a test and more often under `make chaos`";
     "F5", "Broker down for ten minutes",
-        ["private_outages.rs::a_broker_that_is_killed_twice_loses_nothing_and_work_goes_on_when_it_is_back"],
-        "nobody waits ten minutes: nothing counts the time or the tries, and the back-off is at its longest after a second";
+        ["long_outages.rs::a_broker_that_is_away_for_ten_minutes_costs_no_attempt_and_all_flows_when_it_is_back",
+         "private_outages.rs::a_broker_that_is_killed_twice_loses_nothing_and_work_goes_on_when_it_is_back"],
+        "the ten minutes are waited on demand, as `long_outages.rs` says; the other test waits for as long as a start takes";
     "F6", "Memory or disk alarm",
         ["private_outages.rs::a_memory_alarm_holds_back_the_relay_while_the_consumer_goes_on_settling",
          "copies.rs::copies_that_a_memory_alarm_holds_back_on_a_private_broker_are_in_nobodys_way"],

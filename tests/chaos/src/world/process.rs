@@ -12,6 +12,11 @@ use sandbox::process;
 /// Between two looks whether a process has ended.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// How long a program may take until it listens to signals.
+const BEGUN_WITHIN: Duration = Duration::from_secs(10);
+/// SIGTERM's bit among the signals that a process catches: the first signal has the lowest.
+const SIGTERM: u64 = 1 << 14;
+
 /// What is started.
 #[derive(Debug, Clone)]
 pub(crate) struct Program {
@@ -42,6 +47,14 @@ struct Running {
     /// Somebody meant it to end.
     meant: bool,
     starts: u32,
+}
+
+/// Whether a process catches SIGTERM; where the system does not tell, it is taken to.
+fn listens_to_sigterm(pid: u32) -> bool {
+    let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else { return true };
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    caught.is_none_or(|mask| mask & SIGTERM != 0)
 }
 
 impl Process {
@@ -111,6 +124,11 @@ impl Process {
     pub(crate) async fn terminate(&self, within: Duration) -> anyhow::Result<ExitStatus> {
         self.expect_end();
         let pid = self.pid().context("it does not run")?;
+        let begun = std::time::Instant::now();
+        // One that has only begun would end by the signal itself.
+        while !listens_to_sigterm(pid) && begun.elapsed() < BEGUN_WITHIN {
+            tokio::time::sleep(LOOK).await;
+        }
         process::terminate(pid)?;
         self.ended(within).await?.with_context(|| format!("it still runs {within:?} after SIGTERM"))
     }
