@@ -11,7 +11,7 @@ use crate::house::{Entry, House, Lit, Mood, SOON, Switch};
 async fn an_event_that_one_service_commits_takes_effect_in_another() {
     let house = House::new().await;
     let lamp = house.lamp().await;
-    lamp.kit.provision().await.unwrap();
+    lamp.provision().await;
     let (ledger, _ledger_runs) = house.running_ledger(&Switch::new()).await;
     let _lamp_runs = lamp.run();
 
@@ -31,7 +31,7 @@ async fn an_event_that_one_service_commits_takes_effect_in_another() {
 async fn a_transaction_that_is_dropped_or_fails_publishes_nothing() {
     let house = House::new().await;
     let lamp = house.lamp().await;
-    lamp.kit.provision().await.unwrap();
+    lamp.provision().await;
     let wire = house.wire().await;
     wire.queue("probe", &["#"]).await;
     let _lamp_runs = lamp.run();
@@ -60,7 +60,7 @@ async fn a_transaction_that_is_dropped_or_fails_publishes_nothing() {
 async fn events_that_were_flushed_leave_at_the_commit_in_order_or_never() {
     let house = House::new().await;
     let lamp = house.lamp().await;
-    lamp.kit.provision().await.unwrap();
+    lamp.provision().await;
     let wire = house.wire().await;
     wire.queue("probe", &["#"]).await;
     let _lamp_runs = lamp.run();
@@ -90,7 +90,7 @@ async fn events_that_were_flushed_leave_at_the_commit_in_order_or_never() {
 async fn effects_outgoing_events_and_the_inbox_row_commit_together_or_not_at_all() {
     let house = House::new().await;
     let lamp = house.lamp().await;
-    lamp.kit.provision().await.unwrap();
+    lamp.provision().await;
     let (ledger, _ledger_runs) = house.running_ledger(&Switch::answering()).await;
     let _lamp_runs = lamp.run();
 
@@ -116,7 +116,7 @@ async fn effects_outgoing_events_and_the_inbox_row_commit_together_or_not_at_all
 async fn a_crash_before_the_commit_leaves_nothing_and_the_message_comes_again() {
     let house = House::new().await;
     let lamp = house.lamp().await;
-    lamp.kit.provision().await.unwrap();
+    lamp.provision().await;
     let switch = Switch::new();
     let gate = switch.gate();
     let (ledger, ledger_runs) = house.running_ledger(&switch).await;
@@ -139,10 +139,10 @@ async fn a_crash_before_the_commit_leaves_nothing_and_the_message_comes_again() 
 async fn a_crash_between_commit_and_acknowledgement_has_one_effect() {
     let house = House::new().await;
     let lamp = house.lamp().await;
-    lamp.kit.provision().await.unwrap();
+    lamp.provision().await;
     let switch = Switch::answering();
     let ledger = house.ledger(&switch).await;
-    ledger.kit.provision().await.unwrap();
+    ledger.provision().await;
     ledger.faults.hang_settling(true);
     let ledger_runs = ledger.run();
     let _lamp_runs = lamp.run();
@@ -168,7 +168,7 @@ async fn a_crash_between_commit_and_acknowledgement_has_one_effect() {
 async fn what_was_committed_while_the_tasks_stop_still_leaves() {
     let house = House::new().await;
     let lamp = house.lamp().await;
-    lamp.kit.provision().await.unwrap();
+    lamp.provision().await;
     let wire = house.wire().await;
     wire.queue("probe", &["#"]).await;
     let lamp_runs = lamp.run();

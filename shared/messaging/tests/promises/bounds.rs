@@ -17,7 +17,7 @@ async fn a_consumer_holds_no_more_than_its_prefetch_however_much_waits() {
     let gate = switch.gate();
     let settings = ConsumerSettings { prefetch: 20, chunk: 8, ..ConsumerSettings::default() };
     let ledger = house.ledger(&switch).await.with(|kit| kit.consume_with(settings));
-    ledger.kit.provision().await.unwrap();
+    ledger.provision().await;
     let wire = house.wire().await;
     for n in 0..120 {
         let event = Lit::new(format!("lamp-{n}"), 1);
@@ -39,7 +39,7 @@ async fn a_consumer_holds_no_more_than_its_prefetch_however_much_waits() {
 async fn a_long_backlog_leaves_in_batches_of_a_bounded_size() {
     let house = House::new().await;
     let lamp = house.lamp().await;
-    lamp.kit.provision().await.unwrap();
+    lamp.provision().await;
     let wire = house.wire().await;
     wire.queue("probe", &["#"]).await;
     let mut tx = lamp.begin().await;
@@ -70,7 +70,7 @@ async fn sweep(service: &Service, retention: &Retention) {
 async fn published_rows_go_after_their_retention_and_pending_ones_never() {
     let house = House::new().await;
     let lamp = house.lamp().await;
-    lamp.kit.provision().await.unwrap();
+    lamp.provision().await;
     let wire = house.wire().await;
     wire.queue("probe", &["lamp.lit.v1"]).await;
     let _runs = lamp.run_only(&["presence", "relay"]);
@@ -103,7 +103,7 @@ async fn inbox_rows_go_after_their_retention_and_their_messages_are_then_too_old
     let kept = retention.clone();
     let switch = Switch::new();
     let ledger = house.ledger(&switch).await.with(|kit| kit.keep_for(kept).unwrap());
-    ledger.kit.provision().await.unwrap();
+    ledger.provision().await;
     let _runs = ledger.run();
     let wire = house.wire().await;
     let raw = Raw::of(&Lit::new("hall", 1), 1);
@@ -151,7 +151,7 @@ async fn a_long_backlog_costs_no_more_than_the_rows_that_are_taken_from_it() {
     let postgres = PrivatePostgres::start().await;
     let database = postgres.database("messaging").await;
     let lamp = Service::with_database(&house, "lamp", Handlers::new(), database).await;
-    lamp.kit.provision().await.unwrap();
+    lamp.provision().await;
     let wire = house.wire().await;
     wire.queue("probe", &["#"]).await;
     // And while a table is analysed, nobody can tell.
@@ -198,7 +198,7 @@ async fn a_full_outbox_refuses_requests_and_nothing_that_is_under_way() {
     lit(5, Cause::resumed(lamp.pool.new_id(), None, None, None)).await.unwrap();
     assert_eq!(lamp.pending().await.len(), 4, "what was refused left nothing");
 
-    lamp.kit.provision().await.unwrap();
+    lamp.provision().await;
     house.wire().await.queue("probe", &["#"]).await;
     let _runs = lamp.run();
     eventually(SOON, || async { lamp.pending().await.is_empty() }).await;

@@ -98,7 +98,7 @@ async fn those_before_the_one_that_needs_more_are_handled_and_those_behind_it_wa
     let house = House::new().await;
     let switch = Switch::new();
     let ledger = house.ledger(&switch).await;
-    ledger.kit.provision().await.unwrap();
+    ledger.provision().await;
     let (wire, spy) = (house.wire().await, house.spy_on_retries().await);
     send(&wire, Mood::Good, 0..10).await;
     send(&wire, Mood::Needy, 10..11).await;

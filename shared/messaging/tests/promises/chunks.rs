@@ -30,7 +30,7 @@ async fn a_commit_that_the_database_answers_with_a_rollback_is_an_error() {
 async fn a_handler_that_overlooks_an_error_of_the_database_takes_nobody_along() {
     let house = House::new().await;
     let ledger = house.ledger(&Switch::new()).await;
-    ledger.kit.provision().await.unwrap();
+    ledger.provision().await;
     let spy = house.spy_on_retries().await;
     let wire = house.wire().await;
     for n in 0..5 {
@@ -52,7 +52,7 @@ async fn a_statement_that_outlasts_its_handler_holds_up_nobody() {
     let settings =
         ConsumerSettings { deadline: Duration::from_secs(1), ..ConsumerSettings::default() };
     let ledger = house.ledger(&Switch::new()).await.with(|kit| kit.consume_with(settings));
-    ledger.kit.provision().await.unwrap();
+    ledger.provision().await;
     let spy = house.spy_on_retries().await;
     let wire = house.wire().await;
     let guilty = Raw::of(&Lit::with("guilty", Mood::LongQuery), 1);
@@ -85,7 +85,7 @@ async fn replicas_whose_chunks_lock_the_same_rows_never_wait_for_each_other_in_a
         .execute(&one.pg)
         .await
         .unwrap();
-    one.kit.provision().await.unwrap();
+    one.provision().await;
     let wire = house.wire().await;
     let messages: Vec<Raw> = (0..400)
         .map(|n| {
@@ -112,7 +112,7 @@ async fn what_is_handled_together_is_answered_one_by_one_and_fails_alone() {
     let seen = Arc::new(AtomicUsize::new(0));
     let handlers = Handlers::new().on_many(BookAll(seen.clone()));
     let ledger = Service::new(&house, "ledger", handlers).await;
-    ledger.kit.provision().await.unwrap();
+    ledger.provision().await;
     let wire = house.wire().await;
     let mut good = HashMap::new();
     for n in 0..20 {
@@ -156,7 +156,7 @@ async fn a_message_that_ends_the_process_again_and_again_takes_no_innocent_one_a
     let house = House::new().await;
     let switch = Switch::new();
     let ledger = house.ledger(&switch).await;
-    ledger.kit.provision().await.unwrap();
+    ledger.provision().await;
     let wire = house.wire().await;
     wire.publish("events", "lamp.lit.v1", &Raw::of(&Lit::with("deadly", Mood::Hang), 1)).await;
     for n in 0..12 {

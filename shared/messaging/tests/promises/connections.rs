@@ -55,7 +55,7 @@ async fn a_peer_that_takes_connections_and_says_nothing_costs_no_socket_per_try(
 async fn what_is_unsettled_is_handed_back_before_the_connection_is_closed() {
     let house = House::new().await;
     let ledger = house.ledger(&Switch::new()).await;
-    ledger.kit.provision().await.unwrap();
+    ledger.provision().await;
     let wire = house.wire().await;
     for n in 0..3 {
         let event = Lit::new(format!("lamp-{n}"), 1);

@@ -29,7 +29,7 @@ fn failure(house: &House) -> Failure {
 async fn a_message_without_an_id_whose_copy_finds_no_place_is_not_lost() {
     let house = House::new().await;
     let ledger = house.ledger(&Switch::new()).await;
-    ledger.kit.provision().await.unwrap();
+    ledger.provision().await;
     house.vhost.delete_queue("ledger.dlq").await;
     let _runs = ledger.run_only(&ALL_BUT_THE_PARKER);
     let nameless = without_an_id(Raw::of(&Lit::new("hall", 1), 1));
@@ -41,7 +41,7 @@ async fn a_message_without_an_id_whose_copy_finds_no_place_is_not_lost() {
     })
     .await;
 
-    ledger.kit.provision().await.unwrap();
+    ledger.provision().await;
     let parked = wire.take("ledger.dlq", 1).await.remove(0);
     assert_eq!(parked.body, nameless.body);
     eventually(SOON, || async { ledger.kit.vitals().check() }).await;
@@ -51,7 +51,7 @@ async fn a_message_without_an_id_whose_copy_finds_no_place_is_not_lost() {
 async fn copies_of_messages_with_one_id_have_each_their_own_fate() {
     let house = House::new().await;
     let ledger = house.ledger(&Switch::new()).await;
-    ledger.kit.provision().await.unwrap();
+    ledger.provision().await;
     house.vhost.delete_queue("ledger.dlq").await;
     let wire = house.wire().await;
     let raw = Raw::of(&Lit::new("hall", 1), 1);
@@ -71,7 +71,7 @@ async fn copies_of_messages_with_one_id_have_each_their_own_fate() {
         assert_eq!(house.vhost.depth("ledger.retry.10m").await, Some(1));
         error = subscription.settle(Vec::new()).await;
     }
-    ledger.kit.provision().await.unwrap();
+    ledger.provision().await;
     subscription.settle(Vec::new()).await.unwrap();
     assert_eq!(wire.take("ledger.dlq", 1).await[0].id(), raw.id());
     assert_eq!(house.vhost.depth("ledger.retry.10m").await, Some(1), "it was copied once");
@@ -83,7 +83,7 @@ async fn copies_of_messages_with_one_id_have_each_their_own_fate() {
 async fn a_copy_takes_along_nothing_that_could_lose_it_or_send_it_elsewhere() {
     let house = House::new().await;
     let ledger = house.ledger(&Switch::new()).await;
-    ledger.kit.provision().await.unwrap();
+    ledger.provision().await;
     let wire = house.wire().await;
     wire.queue("spy", &[]).await;
     wire.bind_to("dead-letters", "spy", "carbon").await;
@@ -138,14 +138,14 @@ async fn copies_that_a_memory_alarm_holds_back_on_a_private_broker_are_in_nobody
     let house = House::on(&broker).await;
     let settings = ConsumerSettings { chunk: 4, ..ConsumerSettings::default() };
     let ledger = house.ledger(&Switch::new()).await.with(|kit| kit.consume_with(settings));
-    ledger.kit.provision().await.unwrap();
+    ledger.provision().await;
     let wire = house.wire().await;
     for n in 0..40 {
         let mood = if n % 20 == 1 { Mood::Permanent } else { Mood::Good };
         let event = Lit::with(format!("lamp-{n}"), mood);
         wire.publish("events", "lamp.lit.v1", &Raw::of(&event, 1)).await;
     }
-    watermark(&broker, "0.00000001");
+    watermark(&broker, "0.00000001").await;
     let runs = ledger.run_only(&ALL_BUT_THE_PARKER);
     eventually(SOON * 2, || async { ledger.count("entry").await == 38 }).await;
     eventually(SOON * 2, || async {
@@ -156,15 +156,16 @@ async fn copies_that_a_memory_alarm_holds_back_on_a_private_broker_are_in_nobody
     let ill = ledger.kit.vitals().check().unwrap_err();
     assert!(ill.contains("copies of failed messages of ledger.in wait"), "{ill}");
 
-    watermark(&broker, "0.4");
+    watermark(&broker, "0.4").await;
     eventually(SOON * 2, || async { ledger.kit.vitals().check() }).await;
     runs.stop().await;
     assert_eq!(house.vhost.depth("ledger.in").await, Some(0));
     assert_eq!(house.vhost.depth("ledger.dlq").await, Some(2), "each was copied once");
 }
 
-/// Sets the node's memory watermark, in its own environment, which says where it is and what opens it.
-fn watermark(broker: &Broker, share: &str) {
+/// Sets the node's memory watermark, in its own environment, which says where it is and what opens it. The
+/// tool takes its time, and connections send heartbeats meanwhile.
+async fn watermark(broker: &Broker, share: &str) {
     let environment = std::fs::read(format!("/proc/{}/environ", broker.pid())).unwrap();
     let variables = environment.split(|byte| *byte == 0).filter_map(|one| {
         let (name, value) = std::str::from_utf8(one).ok()?.split_once('=')?;
@@ -173,6 +174,6 @@ fn watermark(broker: &Broker, share: &str) {
     let program = sandbox::rabbitmq::find_scripts().unwrap().join("rabbitmqctl");
     let mut command = Command::new(program);
     command.env_clear().envs(variables).args(["set_vm_memory_high_watermark", share]);
-    let done = command.output().unwrap();
+    let done = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }

@@ -42,7 +42,7 @@ async fn what_has_not_happened_yet_is_counted_as_nothing() {
 async fn dead_letters_that_somebody_has_decided_over_are_no_longer_told_of() {
     let house = House::new().await;
     let ledger = house.ledger(&Switch::new()).await;
-    ledger.kit.provision().await.unwrap();
+    ledger.provision().await;
     let mut unsigned = Raw::of(&Lit::new("hall", 1), 1);
     unsigned.set_header(&header("sig"), None);
     house.wire().await.publish("dead-letters", "ledger.dlq", &unsigned).await;

@@ -19,7 +19,7 @@ async fn a_broker_that_is_away_for_ten_minutes_costs_no_attempt_and_all_flows_wh
     let mut broker = Broker::private().await;
     let house = House::on(&broker).await;
     let lamp = house.lamp().await;
-    lamp.kit.provision().await.unwrap();
+    lamp.provision().await;
     let (ledger, _ledger_runs) = house.running_ledger(&Switch::new()).await;
     let _lamp_runs = lamp.run();
     house.spy_on_retries().await;

@@ -15,7 +15,7 @@ async fn a_message_that_comes_many_times_in_one_chunk_and_across_chunks_has_one_
     let house = House::new().await;
     let switch = Switch::new();
     let ledger = house.ledger(&switch).await;
-    ledger.kit.provision().await.unwrap();
+    ledger.provision().await;
     let wire = house.wire().await;
     let (hall, attic) = (Raw::of(&Lit::new("hall", 1), 1), Raw::of(&Lit::new("attic", 1), 1));
     // Waiting when the consumer starts, so they come in one chunk.
@@ -43,7 +43,7 @@ async fn two_replicas_that_get_the_same_message_at_once_have_one_effect() {
     let switch = Switch::new();
     let gate = switch.gate();
     let one = house.ledger(&switch).await.with(|kit| kit.consume_with(one_by_one()));
-    one.kit.provision().await.unwrap();
+    one.provision().await;
     let other = one.replica(&house, Handlers::new().on(Book(switch.clone())));
     let runs = vec![one.run(), other.run()];
     eventually(SOON, || async { figures(&house).await.consumers == 2 }).await;
@@ -67,7 +67,7 @@ async fn figures(house: &House) -> testkit::QueueFigures {
 async fn another_message_under_a_used_id_is_parked_and_the_first_one_counts() {
     let house = House::new().await;
     let ledger = house.ledger(&Switch::new()).await;
-    ledger.kit.provision().await.unwrap();
+    ledger.provision().await;
     let wire = house.wire().await;
     let hall = Raw::of(&Lit::new("hall", 1), 1);
     let mut other = hall.clone();
@@ -99,7 +99,7 @@ async fn inbox_hash(pg: &sqlx::PgPool) -> Vec<u8> {
 async fn a_relay_whose_unconfirmed_event_another_has_published_is_well_again() {
     let house = House::new().await;
     let lamp = house.lamp().await;
-    lamp.kit.provision().await.unwrap();
+    lamp.provision().await;
     house.wire().await.queue("probe", &["#"]).await;
     lamp.faults.lose_confirms(u32::MAX);
     let runs = lamp.run();
@@ -119,7 +119,7 @@ async fn a_relay_whose_unconfirmed_event_another_has_published_is_well_again() {
 async fn a_confirm_that_is_lost_makes_a_second_message_with_the_same_id_and_one_effect() {
     let house = House::new().await;
     let lamp = house.lamp().await;
-    lamp.kit.provision().await.unwrap();
+    lamp.provision().await;
     let (ledger, ledger_runs) = house.running_ledger(&Switch::new()).await;
     let wire = house.wire().await;
     wire.queue("probe", &["#"]).await;
@@ -145,7 +145,7 @@ async fn two_replicas_with_the_same_messages_in_opposite_order_do_not_end_in_eac
     let house = House::new().await;
     let switch = Switch::new();
     let one = house.ledger(&switch).await;
-    one.kit.provision().await.unwrap();
+    one.provision().await;
     let other = one.replica(&house, Handlers::new().on(Book(switch.clone())));
     let spy = house.spy_on_retries().await;
     let wire = house.wire().await;

@@ -10,7 +10,7 @@ use crate::house::{Dimmed, House, Lit, Raw, SOON, Service, Wire, eventually_pend
 async fn lamp_and_probe(bindings: &[&str]) -> (House, Service, Wire) {
     let house = House::new().await;
     let lamp = house.lamp().await;
-    lamp.kit.provision().await.unwrap();
+    lamp.provision().await;
     let wire = house.wire().await;
     wire.queue("probe", bindings).await;
     (house, lamp, wire)

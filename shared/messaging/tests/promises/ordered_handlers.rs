@@ -10,7 +10,7 @@ async fn ordering() -> (House, Service, Running, Wire) {
     let house = House::new().await;
     let handlers = Handlers::new().on_ordered::<Lit>(Relight).on_ordered::<Dimmed>(Relight);
     let ledger = Service::new(&house, "ledger", handlers).await;
-    ledger.kit.provision().await.unwrap();
+    ledger.provision().await;
     let runs = ledger.run();
     let wire = house.wire().await;
     (house, ledger, runs, wire)
@@ -82,7 +82,7 @@ async fn a_consumer_that_ends_with_many_versions_in_its_hands_costs_them_no_atte
     let house = House::new().await;
     let handlers = Handlers::new().on_ordered::<Lit>(Relight).on_ordered::<Dimmed>(Relight);
     let ledger = Service::new(&house, "ledger", handlers).await;
-    ledger.kit.provision().await.unwrap();
+    ledger.provision().await;
     let (wire, spy) = (house.wire().await, house.spy_on_retries().await);
     for n in 1..=24 {
         lit(&wire, n).await;

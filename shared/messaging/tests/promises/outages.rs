@@ -14,7 +14,7 @@ fn once_each(lamps: u32) -> BTreeMap<String, usize> {
 async fn connections_that_the_broker_closes_again_and_again_lose_and_repeat_nothing() {
     let house = House::new().await;
     let lamp = house.lamp().await;
-    lamp.kit.provision().await.unwrap();
+    lamp.provision().await;
     let (ledger, ledger_runs) = house.running_ledger(&Switch::new()).await;
     let lamp_runs = lamp.run();
     for n in 0..200 {
@@ -36,7 +36,7 @@ async fn connections_that_the_broker_closes_again_and_again_lose_and_repeat_noth
 async fn connections_that_are_cut_at_any_byte_lose_and_repeat_nothing() {
     let (house, proxy) = House::behind_a_proxy().await;
     let lamp = house.lamp().await;
-    lamp.kit.provision().await.unwrap();
+    lamp.provision().await;
     let (ledger, ledger_runs) = house.running_ledger(&Switch::new()).await;
     let lamp_runs = lamp.run();
     let mut cut = 0;
@@ -84,7 +84,7 @@ async fn connections_that_are_cut_at_any_byte_lose_and_repeat_nothing() {
 async fn sessions_that_the_database_ends_again_and_again_lose_nothing_and_spend_no_attempt() {
     let house = House::new().await;
     let lamp = house.lamp().await;
-    lamp.kit.provision().await.unwrap();
+    lamp.provision().await;
     let (ledger, ledger_runs) = house.running_ledger(&Switch::new()).await;
     let _lamp_runs = lamp.run();
     let spy = house.spy_on_retries().await;
@@ -145,7 +145,7 @@ async fn a_serialization_failure_is_tried_again_at_once_and_burns_no_rung() {
 async fn services_that_stop_and_start_again_and_again_under_load_lose_and_repeat_nothing() {
     let house = House::new().await;
     let lamp = house.lamp().await;
-    lamp.kit.provision().await.unwrap();
+    lamp.provision().await;
     let (ledger, mut ledger_runs) = house.running_ledger(&Switch::new()).await;
     let mut lamp_runs = lamp.run();
     let wire = house.wire().await;
@@ -176,7 +176,7 @@ async fn services_that_stop_and_start_again_and_again_under_load_lose_and_repeat
 async fn services_that_crash_again_and_again_under_load_have_every_effect_once() {
     let house = House::new().await;
     let lamp = house.lamp().await;
-    lamp.kit.provision().await.unwrap();
+    lamp.provision().await;
     let (ledger, mut ledger_runs) = house.running_ledger(&Switch::answering()).await;
     let mut lamp_runs = lamp.run();
     for n in 0..240 {

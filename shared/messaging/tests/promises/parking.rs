@@ -122,7 +122,7 @@ async fn a_parker_that_cannot_work_is_told_of_and_keeps_the_service_at_work() {
         tracing::subscriber::set_default(subscriber.with_max_level(tracing::Level::WARN).finish());
     let house = House::new().await;
     let ledger = house.ledger(&Switch::new()).await;
-    ledger.kit.provision().await.unwrap();
+    ledger.provision().await;
     house.vhost.delete_queue("ledger.dlq").await;
     let _runs = ledger.run();
     eventually(SOON, || async {

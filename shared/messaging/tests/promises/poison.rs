@@ -18,7 +18,7 @@ async fn poisoned(house: &House, switch: &Switch, poison: &[Mood]) -> Service {
     let deadline = Duration::from_secs(2);
     let settings = ConsumerSettings { deadline, ..ConsumerSettings::default() };
     let ledger = house.ledger(switch).await.with(|kit| kit.consume_with(settings));
-    ledger.kit.provision().await.unwrap();
+    ledger.provision().await;
     let wire = house.wire().await;
     for n in 0..40 {
         send(&wire, &Lit::new(format!("good-{n}"), 1)).await;
@@ -141,7 +141,7 @@ async fn one_guilty_message_in_a_chunk_of_twenty_is_retried_alone() {
     let house = House::new().await;
     let switch = Switch::new();
     let ledger = house.ledger(&switch).await;
-    ledger.kit.provision().await.unwrap();
+    ledger.provision().await;
     let wire = house.wire().await;
     for n in 0..20 {
         let mood = if n == 11 { Mood::Transient } else { Mood::Good };
@@ -169,7 +169,7 @@ async fn one_guilty_message_in_a_chunk_of_twenty_is_retried_alone() {
 async fn a_message_that_ends_the_process_each_time_is_given_up_by_the_broker_and_parked() {
     let house = House::new().await;
     let ledger = house.ledger(&Switch::new()).await;
-    ledger.kit.provision().await.unwrap();
+    ledger.provision().await;
     let wire = house.wire().await;
     // One that had failed before, so that it carries another code already.
     let mut raw = Raw::of(&Lit::new("killer", 1), 1);

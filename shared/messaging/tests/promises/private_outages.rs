@@ -35,7 +35,7 @@ async fn a_broker_that_is_killed_twice_loses_nothing_and_work_goes_on_when_it_is
     let mut broker = Broker::private().await;
     let house = House::on(&broker).await;
     let lamp = house.lamp().await;
-    lamp.kit.provision().await.unwrap();
+    lamp.provision().await;
     let (ledger, ledger_runs) = house.running_ledger(&Switch::new()).await;
     let _lamp_runs = lamp.run();
     house.spy_on_retries().await;
@@ -72,7 +72,7 @@ async fn a_broker_that_freezes_is_noticed_and_no_transaction_stays_open_meanwhil
     let broker = Broker::private().await;
     let house = House::on(&broker).await;
     let lamp = house.lamp().await;
-    lamp.kit.provision().await.unwrap();
+    lamp.provision().await;
     let (ledger, ledger_runs) = house.running_ledger(&Switch::new()).await;
     let _lamp_runs = lamp.run();
     tell(&lamp, 0..1).await;
@@ -109,8 +109,8 @@ async fn a_memory_alarm_holds_back_the_relay_while_the_consumer_goes_on_settling
     let house = House::on(&broker).await;
     let lamp = house.lamp().await;
     let ledger = house.ledger(&Switch::new()).await;
-    lamp.kit.provision().await.unwrap();
-    ledger.kit.provision().await.unwrap();
+    lamp.provision().await;
+    ledger.provision().await;
     let lamp_runs = lamp.run();
     tell(&lamp, 0..50).await;
     eventually(SOON, || async { lamp.pending().await.is_empty() }).await;
@@ -142,7 +142,7 @@ async fn a_database_that_is_killed_under_load_loses_nothing_and_spends_no_attemp
     let database = postgres.database("messaging").await;
     let handlers = Handlers::new().on(Book(switch.clone()));
     let ledger = Service::with_database(&house, "ledger", handlers, database).await;
-    ledger.kit.provision().await.unwrap();
+    ledger.provision().await;
     let runs = ledger.run();
     let spy = house.spy_on_retries().await;
     let wire = house.wire().await;
@@ -179,7 +179,7 @@ async fn a_database_that_stays_away_leaves_its_consumer_one_message_and_the_othe
     let database = postgres.database("messaging").await;
     let handlers = Handlers::new().on(Book(Switch::new()));
     let ledger = Service::with_database(&house, "ledger", handlers, database).await;
-    ledger.kit.provision().await.unwrap();
+    ledger.provision().await;
     let runs = ledger.run();
     let (wire, _spy) = (house.wire().await, house.spy_on_retries().await);
     let events: Vec<_> = (0..200).map(|n| Lit::new(format!("lamp-{n}"), 1)).collect();
@@ -223,7 +223,7 @@ async fn a_handler_that_is_overdue_while_the_database_is_frozen_spends_no_attemp
     let ledger = Service::with_database(&house, "ledger", handlers, database)
         .await
         .with(|kit| kit.consume_with(settings));
-    ledger.kit.provision().await.unwrap();
+    ledger.provision().await;
     let runs = ledger.run();
     let (wire, spy) = (house.wire().await, house.spy_on_retries().await);
     wire.publish("events", "lamp.lit.v1", &Raw::of(&Lit::with("lamp-0", Mood::Hang), 1)).await;
@@ -260,7 +260,7 @@ async fn a_relay_whose_database_is_killed_goes_on_by_itself() {
     let house = House::new().await;
     let database = postgres.database("messaging").await;
     let lamp = Service::with_database(&house, "lamp", Handlers::new(), database).await;
-    lamp.kit.provision().await.unwrap();
+    lamp.provision().await;
     let wire = house.wire().await;
     wire.queue("probe", &["#"]).await;
     let _runs = lamp.run();

@@ -44,7 +44,7 @@ async fn what_is_made_is_reported_and_the_second_time_nothing_is_made() {
 #[tokio::test]
 async fn a_queue_with_other_arguments_is_reported_with_the_difference_and_left_alone() {
     let house = House::new().await;
-    house.lamp().await.kit.provision().await.unwrap();
+    house.lamp().await.provision().await;
     let wire = house.wire().await;
     let classic = QueueDeclareOptions { durable: true, ..Default::default() };
     // The last that would be made is different, too.
@@ -107,7 +107,7 @@ async fn services_are_looked_at_together_before_anything_is_made_for_one() {
 async fn a_binding_that_is_new_on_a_queue_of_old_is_told_where_bindings_can_be_known() {
     let house = House::new().await;
     let ledger = house.ledger(&Switch::new()).await;
-    ledger.kit.provision().await.unwrap();
+    ledger.provision().await;
     let transport = house.transport("migration");
     let mut wants_more = ledger.kit.topology().clone();
     wants_more.bindings = vec!["lamp.dimmed.v1".to_owned()];
@@ -142,7 +142,7 @@ async fn a_binding_that_is_new_on_a_queue_of_old_is_told_where_bindings_can_be_k
 #[tokio::test]
 async fn the_broker_gives_up_on_a_message_after_twenty_deliveries_and_on_a_dead_letter_never() {
     let house = House::new().await;
-    house.ledger(&Switch::new()).await.kit.provision().await.unwrap();
+    house.ledger(&Switch::new()).await.provision().await;
     let limit = async |queue| {
         let details = queue_details(&house, queue).await;
         details["arguments"]["x-delivery-limit"].as_i64()
@@ -193,7 +193,7 @@ async fn a_running_service_needs_no_right_to_configure() {
     let switch = Switch::new();
     let ledger = house.ledger(&switch).await;
     let lamp = house.lamp().await;
-    ledger.kit.provision().await.unwrap();
+    ledger.provision().await;
     let write = "^(events|retry|requeue|dead-letters)$";
     let url = user(&house, "ledger", write, "^ledger\\.(in|dlq)$").await;
     let handlers = Handlers::new().on(Book(switch.clone()));

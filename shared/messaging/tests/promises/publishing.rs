@@ -11,7 +11,7 @@ use crate::house::{Dimmed, House, Lit, SOON, Switch, eventually_pending};
 async fn one_unroutable_event_in_a_batch_of_two_hundred_stays_alone_and_leaves_when_it_is_bound() {
     let house = House::new().await;
     let lamp = house.lamp().await;
-    lamp.kit.provision().await.unwrap();
+    lamp.provision().await;
     let wire = house.wire().await;
     wire.queue("probe", &["lamp.lit.v1"]).await;
     let mut tx = lamp.begin().await;
@@ -51,7 +51,7 @@ async fn one_unroutable_event_in_a_batch_of_two_hundred_stays_alone_and_leaves_w
 async fn every_unroutable_event_of_a_mixed_batch_is_told_from_the_routable_ones() {
     let house = House::new().await;
     let lamp = house.lamp().await;
-    lamp.kit.provision().await.unwrap();
+    lamp.provision().await;
     let wire = house.wire().await;
     wire.queue("probe", &["lamp.lit.v1"]).await;
     let _runs = lamp.run();
@@ -80,8 +80,8 @@ async fn an_event_that_a_full_queue_refuses_stays_with_its_reason_and_leaves_whe
     let house = House::new().await;
     let lamp = house.lamp().await;
     let ledger = house.ledger(&Switch::new()).await;
-    lamp.kit.provision().await.unwrap();
-    ledger.kit.provision().await.unwrap();
+    lamp.provision().await;
+    ledger.provision().await;
     let full = json!({ "max-length": 3, "overflow": "reject-publish" });
     house.vhost.set_policy("full", "^ledger\\.in$", &full).await;
     eventually(SOON, || async { has_policy(&house, "ledger.in", "full").await }).await;
@@ -132,7 +132,7 @@ async fn an_event_that_a_full_queue_refuses_leaves_when_the_limit_is_lifted() {
     let house = House::new().await;
     let lamp = house.lamp().await;
     let wire = house.wire().await;
-    lamp.kit.provision().await.unwrap();
+    lamp.provision().await;
     wire.queue("probe", &["lamp.lit.v1"]).await;
     let full = json!({ "max-length": 1, "overflow": "reject-publish" });
     house.vhost.set_policy("full", "^probe$", &full).await;
@@ -171,7 +171,7 @@ async fn an_exchange_that_is_missing_is_reported_and_nothing_counts_as_published
     }
     assert_eq!(lamp.pending().await[0].2, 0, "no attempt was spent");
 
-    lamp.kit.provision().await.unwrap();
+    lamp.provision().await;
     let wire = house.wire().await;
     wire.queue("probe", &["#"]).await;
     assert_eq!(wire.take("probe", 1).await[0].version(), ("lamp/hall".into(), 1));
@@ -183,7 +183,7 @@ async fn an_exchange_that_is_missing_is_reported_and_nothing_counts_as_published
 async fn no_transaction_is_open_while_the_relay_waits_for_the_broker() {
     let house = House::new().await;
     let lamp = house.lamp().await;
-    lamp.kit.provision().await.unwrap();
+    lamp.provision().await;
     lamp.faults.hang_publishing(true);
     let _runs = lamp.run();
     lamp.tell(&Lit::new("hall", 1), 1).await;

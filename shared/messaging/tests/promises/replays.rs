@@ -81,7 +81,7 @@ async fn exhaust(replayer: &mut Replayer) {
 async fn a_letter_goes_back_as_it_came_to_its_own_queue_and_to_nobody_else() {
     let house = House::new().await;
     let ledger = house.ledger(&Switch::new()).await;
-    ledger.kit.provision().await.unwrap();
+    ledger.provision().await;
     let wire = house.wire().await;
     wire.queue("probe", &["#"]).await;
     let mut raw = Raw::of(&Lit::with("hall", Mood::Transient), 1);
@@ -340,7 +340,7 @@ async fn a_letter_without_a_way_back_waits_and_goes_when_there_is_one() {
     .await;
     assert!(held.contains("ledger.in takes nothing back"), "{held}");
     assert_eq!(status(&ledger, job).await.pending, 3);
-    ledger.kit.provision().await.unwrap();
+    ledger.provision().await;
     assert_eq!(done(&ledger, job).await.trouble, None);
     house.finish(&ledger, vec![runs]).await;
     assert_eq!(ledger.effects().await, once_each(3));
@@ -353,7 +353,7 @@ async fn later_versions_do_not_overtake_a_parked_one_and_all_are_replayed_in_ord
     let handlers =
         Handlers::new().on_ordered::<Lit>(Book(switch.clone())).on_ordered::<Dimmed>(Relight);
     let ledger = Service::new(&house, "ledger", handlers).await;
-    ledger.kit.provision().await.unwrap();
+    ledger.provision().await;
     let runs = ledger.run();
     let wire = house.wire().await;
     let lit = |n, mood| Lit { lamp: "hall".into(), n, mood };

@@ -22,7 +22,7 @@ async fn pair() -> Pair {
     let house = House::new().await;
     let one = house.lamp().await;
     let other = one.replica(&house, Handlers::new());
-    one.kit.provision().await.unwrap();
+    one.provision().await;
     let wire = house.wire().await;
     wire.queue("probe", &["#"]).await;
     Pair { house, one, other, wire }

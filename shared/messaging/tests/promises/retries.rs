@@ -101,7 +101,7 @@ async fn a_retry_whose_queue_is_missing_is_reported_holds_up_nobody_and_is_made_
     assert_eq!(switch.begun("hall"), 1, "its handler is not run in vain");
 
     switch.heal();
-    ledger.kit.provision().await.unwrap();
+    ledger.provision().await;
     eventually(SOON, || async { ledger.count("entry where lamp = 'hall'").await == 1 }).await;
     eventually(SOON, || async { ledger.kit.vitals().check() }).await;
     house.finish(&ledger, vec![runs]).await;
@@ -115,7 +115,7 @@ async fn attempts_are_counted_over(replicas: usize) {
     let house = House::new().await;
     let switches: Vec<Switch> = (0..replicas).map(|_| Switch::new()).collect();
     let first = house.ledger(&switches[0]).await.with(|kit| kit.consume_with(one_by_one()));
-    first.kit.provision().await.unwrap();
+    first.provision().await;
     let wire = house.wire().await;
     for rung in LADDER {
         wire.divert(&format!("ledger.retry.{}", rung.name), rung.name).await;

@@ -47,7 +47,7 @@ async fn one_goes_only_when_it_is_known_what_became_of_the_one_before() {
     let switch = Switch::new();
     let gate = switch.gate();
     let ledger = house.ledger(&switch).await;
-    ledger.kit.provision().await.unwrap();
+    ledger.provision().await;
     let runs = ledger.run_only(&["presence", "parker", "consumer"]);
     given_up(&house, &ledger, &lamps(3)).await;
     house.clock.stop();
@@ -71,7 +71,7 @@ async fn one_goes_only_when_it_is_known_what_became_of_the_one_before() {
 async fn a_letter_of_which_nothing_is_heard_holds_up_the_next_for_a_minute_only() {
     let house = House::new().await;
     let ledger = house.ledger(&Switch::new()).await;
-    ledger.kit.provision().await.unwrap();
+    ledger.provision().await;
     let runs = ledger.run_only(&["presence", "parker"]);
     given_up(&house, &ledger, &lamps(2)).await;
     house.clock.stop();

@@ -40,9 +40,9 @@ impl Traced {
         let (store, provider) = TELEMETRY.clone();
         let house = House::new().await;
         let lamp = house.lamp().await;
-        lamp.kit.provision().await.unwrap();
+        lamp.provision().await;
         let ledger = house.ledger(switch).await;
-        ledger.kit.provision().await.unwrap();
+        ledger.provision().await;
         let wire = house.wire().await;
         wire.queue("probe", &["ledger.booked.v1"]).await;
         let _running = [lamp.run(), ledger.run()];

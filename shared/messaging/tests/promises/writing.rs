@@ -66,7 +66,7 @@ fn refused(error: &EncodeError) -> &'static str {
 async fn what_no_reader_would_take_is_not_written_and_all_else_is() {
     let house = House::new().await;
     let lamp = house.lamp().await;
-    lamp.kit.provision().await.unwrap();
+    lamp.provision().await;
     let (ledger, runs) = house.running_ledger(&Switch::new()).await;
     let deep = |levels: usize| format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
     // Envelope, data and the list: the innermost is on level 32.

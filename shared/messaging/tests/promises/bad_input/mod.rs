@@ -50,7 +50,7 @@ async fn parked(ledger: &Service) -> BTreeMap<String, (String, i32)> {
 
 async fn running(house: &House, handlers: Handlers) -> (Service, Running, Wire) {
     let ledger = Service::new(house, "ledger", handlers).await;
-    ledger.kit.provision().await.unwrap();
+    ledger.provision().await;
     let runs = ledger.run();
     (ledger, runs, house.wire().await)
 }
@@ -104,7 +104,7 @@ async fn retried(wire: &Wire) -> BTreeMap<String, (String, i32)> {
 async fn judge(handlers: Handlers, rows: Vec<Row>) {
     let house = House::new().await;
     let ledger = Service::new(&house, "ledger", handlers).await;
-    ledger.kit.provision().await.unwrap();
+    ledger.provision().await;
     let wire = house.wire().await;
     wire.divert("ledger.retry.1s", "resting").await;
     let runs = ledger.run();

@@ -86,7 +86,7 @@ impl House {
     /// As [`ledger`](Self::ledger), provisioned and running.
     pub async fn running_ledger(&self, switch: &Switch) -> (Service, Running) {
         let ledger = self.ledger(switch).await;
-        ledger.kit.provision().await.unwrap();
+        ledger.provision().await;
         let running = ledger.run();
         (ledger, running)
     }

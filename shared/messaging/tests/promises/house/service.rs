@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use envelope::Event;
 use messaging::repair::DeadLetters;
+use messaging::transport::TransportError;
 use messaging::{Cause, Handlers, Messaging, Pool, Tx};
 use opentelemetry::Context;
 use sqlx::PgPool;
@@ -24,6 +25,18 @@ pub struct Service {
 }
 
 impl Service {
+    /// Makes what the service needs of the broker. A broker that is busy with other tests may break off
+    /// with an internal error.
+    pub async fn provision(&self) {
+        let made = || async {
+            match self.kit.provision().await {
+                Err(TransportError::Away(why)) => Err(why),
+                made => Ok(made.unwrap()),
+            }
+        };
+        eventually(SOON, made).await;
+    }
+
     pub async fn new(house: &House, name: &str, handlers: Handlers) -> Self {
         Self::with_database(house, name, handlers, Database::new("messaging").await).await
     }
