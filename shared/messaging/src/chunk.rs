@@ -143,13 +143,12 @@ impl Desk<'_> {
         span: Context,
         progress: &mut Progress,
     ) -> Result<Outcome, Trouble> {
-        let cause = cause(accepted, span);
-        tx.because_of(&cause);
         if accepted.is_ordered() && !self.in_order(tx, accepted, progress).await? {
             return Ok(Outcome::Superseded);
         }
         let begun = Instant::now();
-        let handled = self.bounded(async { accepted.prepared.handle(tx, cause).await }).await;
+        let alone = [(&*accepted.prepared, cause(accepted, span))];
+        let handled = self.bounded(async { accepted.prepared.handle(tx, &alone).await }).await;
         let kind = accepted.message.short_type.clone();
         histogram!("handler_duration_seconds", "type" => kind).record(begun.elapsed());
         handled.map(|()| Outcome::Handled)
@@ -170,7 +169,7 @@ impl Desk<'_> {
             received.push((&*one.prepared, cause(one, span)));
         }
         let begun = Instant::now();
-        let handled = self.bounded(async { first.prepared.handle_all(tx, received).await }).await;
+        let handled = self.bounded(async { first.prepared.handle(tx, &received).await }).await;
         // Each took its share, so that counts and sums mean the same for every handler.
         let took = begun.elapsed().as_secs_f64() / all.len() as f64;
         let kind = first.message.short_type.clone();

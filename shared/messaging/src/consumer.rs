@@ -117,14 +117,16 @@ impl Consumer {
         }
         let chunk = self.next().await?;
         crash::point(Point::C7);
+        let owing = self.owing || self.paused || chunk.is_empty();
         let (accepted, refused) = self.clerk.judge(chunk);
         crash::point(Point::C8);
-        // What is wrong in itself needs no database.
-        if !refused.is_empty() || self.owing || self.paused {
-            self.settle(refused).await?;
-        }
         let tried = !accepted.is_empty();
         let away = self.work(accepted).await?;
+        // What is wrong in itself comes last, so that the good ones do not wait for its copies, and needs
+        // no database.
+        if !refused.is_empty() || owing {
+            self.settle(refused).await?;
+        }
         self.broker_away.reset();
         match away {
             Some(away) => self.hold(&away).await,

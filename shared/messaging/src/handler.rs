@@ -117,8 +117,9 @@ pub trait Handler<E: Event>: Send + Sync + 'static {
 /// Reacts to all events of type `E` that a transaction has, at once: what reads and writes for all of
 /// them together takes a statement where [`Handler`] takes one for each.
 ///
-/// What several of them do to the same row is this handler's to add up, and of which event something
-/// is published [`Tx::because_of`] says. Fails one of them, none is handled, and each is tried alone.
+/// What several of them do to the same row is this handler's to add up, and because of which event
+/// something is published [`Tx::because_of`] says; until it does, that is the first one. Fails one of
+/// them, none is handled, and each is tried alone.
 pub trait ManyHandler<E: Event>: Send + Sync + 'static {
     /// Handles at least one event; several in the order in which they came.
     ///

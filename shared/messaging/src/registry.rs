@@ -26,25 +26,13 @@ impl AnyHandler for Together {
     }
 }
 
+/// Messages whose data has been read, of one type, and why whatever is done about each is done.
+pub(crate) type Batch<'a> = [(&'a dyn Prepared, Cause)];
+
 /// A message whose data has been read, bound to its handler.
 pub(crate) trait Prepared: AnyType + Send + Sync {
-    /// Handles it because of `cause`.
-    fn handle<'a>(&'a self, tx: &'a mut Tx, cause: Cause) -> Handling<'a>;
-
-    /// Handles all of these, which are of the same type as this one, where it wants them together.
-    fn handle_all<'a>(
-        &'a self,
-        tx: &'a mut Tx,
-        all: Vec<(&'a dyn Prepared, Cause)>,
-    ) -> Handling<'a> {
-        Box::pin(async move {
-            for (one, cause) in all {
-                tx.because_of(&cause);
-                one.handle(tx, cause).await?;
-            }
-            Ok(())
-        })
-    }
+    /// Handles all of `batch`, which are of the same type as this one.
+    fn handle<'a>(&'a self, tx: &'a mut Tx, batch: &'a Batch<'a>) -> Handling<'a>;
 }
 
 /// How a handler wants its messages.
@@ -86,9 +74,14 @@ struct TypedPrepared<E, K> {
     message: Arc<Message>,
 }
 
-impl<E: Clone, K> TypedPrepared<E, K> {
-    fn received(&self, cause: Cause) -> Received<E> {
-        Received { data: self.data.clone(), message: self.message.clone(), cause }
+impl<E: Event + Clone, K: Send + Sync + 'static> TypedPrepared<E, K> {
+    /// What its handler sees of `batch`.
+    fn received<'a>(batch: &'a Batch<'a>) -> impl Iterator<Item = Received<E>> + Send + 'a {
+        batch.iter().filter_map(|(one, cause)| {
+            let one: &dyn AnyType = *one;
+            let Self { data, message, .. } = one.downcast_ref()?;
+            Some(Received { data: data.clone(), message: message.clone(), cause: cause.clone() })
+        })
     }
 }
 
@@ -113,26 +106,24 @@ where
 }
 
 impl<E: Event + Clone, H: Handler<E>> Prepared for TypedPrepared<E, Single<H>> {
-    fn handle<'a>(&'a self, tx: &'a mut Tx, cause: Cause) -> Handling<'a> {
-        Box::pin(self.kind.0.handle(tx, self.received(cause)))
+    fn handle<'a>(&'a self, tx: &'a mut Tx, batch: &'a Batch<'a>) -> Handling<'a> {
+        Box::pin(async move {
+            for event in Self::received(batch) {
+                tx.because_of(&event.cause);
+                self.kind.0.handle(tx, event).await?;
+            }
+            Ok(())
+        })
     }
 }
 
 impl<E: Event + Clone, H: ManyHandler<E>> Prepared for TypedPrepared<E, Many<H>> {
-    fn handle<'a>(&'a self, tx: &'a mut Tx, cause: Cause) -> Handling<'a> {
-        Box::pin(self.kind.0.handle_many(tx, vec![self.received(cause)]))
-    }
-
-    fn handle_all<'a>(
-        &'a self,
-        tx: &'a mut Tx,
-        all: Vec<(&'a dyn Prepared, Cause)>,
-    ) -> Handling<'a> {
-        let received = all.into_iter().filter_map(|(one, cause)| {
-            let one: &dyn AnyType = one;
-            one.downcast_ref::<Self>().map(|one| one.received(cause))
-        });
-        Box::pin(self.kind.0.handle_many(tx, received.collect()))
+    fn handle<'a>(&'a self, tx: &'a mut Tx, batch: &'a Batch<'a>) -> Handling<'a> {
+        // What it publishes without saying of which event must not count as another message's.
+        if let Some((_, first)) = batch.first() {
+            tx.because_of(first);
+        }
+        Box::pin(self.kind.0.handle_many(tx, Self::received(batch).collect()))
     }
 }
 
@@ -155,8 +146,17 @@ impl<H: AnyHandler> Registered for Any<H> {
 }
 
 impl<H: AnyHandler> Prepared for AnyPrepared<H> {
-    fn handle<'a>(&'a self, tx: &'a mut Tx, _: Cause) -> Handling<'a> {
-        Box::pin(self.0.handle(tx, self.1.clone()))
+    fn handle<'a>(&'a self, tx: &'a mut Tx, batch: &'a Batch<'a>) -> Handling<'a> {
+        Box::pin(async move {
+            for (one, cause) in batch {
+                let one: &dyn AnyType = *one;
+                if let Some(Self(handler, message)) = one.downcast_ref() {
+                    tx.because_of(cause);
+                    handler.handle(tx, message.clone()).await?;
+                }
+            }
+            Ok(())
+        })
     }
 }
 

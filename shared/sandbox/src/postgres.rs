@@ -77,7 +77,7 @@ impl PostgresOptions {
         }
     }
 
-    /// The settings for tests: no waiting for the disk, cheap logins, 300 connections, and little
+    /// The settings for tests: no waiting for the disk, cheap logins, 600 connections, and little
     /// patience with clients that stop in the middle of logging in, as frozen processes do: all who drop
     /// a database would wait for them.
     #[must_use]
@@ -85,7 +85,7 @@ impl PostgresOptions {
         Self {
             fsync: false,
             cheap_logins: true,
-            max_connections: 300,
+            max_connections: 600,
             shared_buffers_mib: 64,
             settings: vec![("authentication_timeout".to_owned(), "15s".to_owned())],
             ..Self::new(dir, port)

@@ -7,20 +7,23 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// Ends the servers of the folder `$1` and removes it. A number in a pid file may belong to anyone by
-/// now, so only a process that works inside the folder is ended.
+/// Ends whatever works in the folder `$1` and removes it. Not by the servers' pid files: RabbitMQ writes
+/// its own late, so a node that still starts would live on. Only where no `/proc` tells who works
+/// where, they have to do.
 const WIPE: &str = r#"
+workers() {
+    if [ -d /proc/self ]; then
+        ls -l /proc/[0-9]*/cwd 2>/dev/null | grep -F -e " -> $1/" | sed 's|.* /proc/\([0-9]*\)/cwd -> .*|\1|'
+    else
+        head -qn 1 "$1"/postgres/data/postmaster.pid "$1"/rabbitmq/node.pid "$1"/rabbitmq/epmd.pid
+    fi 2>/dev/null
+}
 wipe() {
-    for file in "$1"/postgres/data/postmaster.pid "$1"/rabbitmq/node.pid "$1"/rabbitmq/epmd.pid; do
-        [ -r "$file" ] || continue
-        pid=$(head -n 1 "$file")
-        if [ -d /proc/self ]; then
-            case "$(readlink "/proc/$pid/cwd" 2>/dev/null)" in "$1"/*) ;; *) continue ;; esac
-        fi
-        kill -KILL "$pid" 2>/dev/null
-    done
     for try in 1 2 3 4 5; do
-        rm -rf "$1" 2>/dev/null && [ ! -e "$1" ] && return
+        for pid in $(workers "$1"); do
+            kill -KILL "$pid" 2>/dev/null
+        done
+        rm -rf "$1" 2>/dev/null && [ ! -e "$1" ] && [ -z "$(workers "$1")" ] && return
         sleep 1
     done
 }

@@ -139,6 +139,46 @@ async fn a_killed_run_leaves_no_server_behind() {
     eventually(SOON, || async { sandbox::ports::is_free(port) }).await;
 }
 
+/// The processes that work in a folder below `above`, with what each was started as.
+fn workers(above: &str) -> Vec<(u32, PathBuf, String)> {
+    let pids = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter_map(|pid: u32| {
+        let folder = std::fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
+        let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
+        folder.to_str()?.starts_with(above).then_some((pid, folder, command))
+    })
+    .collect()
+}
+
+/// The process that started this one.
+fn parent_of(pid: u32) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok())
+}
+
+#[tokio::test]
+async fn a_run_that_is_killed_while_its_servers_start_leaves_none_behind() {
+    let mut child = testkit(&["run", "--", "true"]).stderr(Stdio::null()).spawn().unwrap();
+    // RabbitMQ's own pid file comes later than this.
+    let folder = eventually(SOON, || async {
+        let node = workers("/").into_iter().find(|(pid, folder, _)| {
+            folder.ends_with("rabbitmq") && parent_of(*pid) == Some(child.id())
+        });
+        node.map(|(_, folder, _)| folder).ok_or("no node starts")
+    })
+    .await;
+    let root = folder.parent().unwrap().to_str().unwrap().to_owned();
+    assert!(root.contains("tidings-test-"), "{root}");
+    process::kill(child.id()).unwrap();
+    child.wait().unwrap();
+    eventually(SOON, || async {
+        let left = workers(&root);
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    })
+    .await;
+}
+
 #[test]
 fn wrong_use_is_explained_with_exit_code_2() {
     for arguments in [&[][..], &["fly"], &["run"], &["dev-databases", "x", "port"]] {

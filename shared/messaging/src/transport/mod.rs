@@ -236,14 +236,16 @@ pub enum Settlement {
 /// Deliveries of one queue.
 #[async_trait]
 pub trait Subscription: Send + Sync {
-    /// Waits for a delivery, then takes what else is ready, up to `max` in all.
+    /// Waits for a delivery, then takes what else is ready, up to `max` in all. None when there is
+    /// something to [`settle`](Self::settle) again first.
     ///
     /// # Errors
     /// [`TransportError`]: the subscription is spent, and what was not settled comes again.
     async fn next(&mut self, max: usize) -> Result<Vec<Delivery>, TransportError>;
 
-    /// Settles deliveries, each once; first those that are done. Waits a few seconds at most for
-    /// those that come again or are parked, as a broker may hold back what is published.
+    /// Settles deliveries, each once; first those that are done. For those that come again or are
+    /// parked it may wait until another delivery comes, and a few seconds at most, as a broker may hold
+    /// back what is published: they are on their way then.
     ///
     /// # Errors
     /// [`TransportError::Topology`]: some have found no place yet (a queue is missing or full, or

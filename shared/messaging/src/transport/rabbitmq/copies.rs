@@ -1,24 +1,21 @@
 //! The copies of failed messages, on their way to a rung or to the dead letters.
 //!
 //! They go by a connection of their own, made when the first message fails: an alarm blocks whoever
-//! publishes, and acks must go on. For the same reason nobody waits for them without end. What is
-//! under way stays so, for as long as the broker holds it back, and is not published twice.
+//! publishes, and acks must go on. For the same reason nobody has to wait for them. What is under way
+//! stays so, for as long as the broker holds it back, and is not published twice.
 
 use std::collections::HashMap;
-use std::future::Future;
-use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt;
 use lapin::BasicProperties;
-use tokio::sync::Mutex;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::super::{Fate, TransportError};
 use super::connection::connect;
 use super::publisher::{Publication, RabbitPublisher};
 use super::{RabbitMq, headers};
 
-/// How long a settlement waits for its copies.
+/// After this time copies that are under way are late.
 const WAIT: Duration = Duration::from_secs(3);
 /// Between two tries to have a connection for them.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -40,13 +37,17 @@ struct Landed {
     trouble: Option<String>,
 }
 
-type Flight = Pin<Box<dyn Future<Output = Landed> + Send>>;
+/// A batch that is under way, and since when.
+struct Flight {
+    task: AbortOnDropHandle<Landed>,
+    begun: Instant,
+}
 
 pub(super) struct Copies {
     transport: RabbitMq,
     publisher: Option<RabbitPublisher>,
-    /// One batch at a time. In a lock, as a future cannot be shared between threads.
-    flight: Mutex<Option<Flight>>,
+    /// One batch at a time.
+    flight: Option<Flight>,
     failed: Option<Instant>,
     trouble: Option<String>,
     marks: u64,
@@ -54,8 +55,7 @@ pub(super) struct Copies {
 
 impl Copies {
     pub(super) fn new(transport: RabbitMq) -> Self {
-        let flight = Mutex::new(None);
-        Self { transport, publisher: None, flight, failed: None, trouble: None, marks: 0 }
+        Self { transport, publisher: None, flight: None, failed: None, trouble: None, marks: 0 }
     }
 
     /// What the next copy is known by.
@@ -65,46 +65,59 @@ impl Copies {
     }
 
     /// Whether a batch may be sent now.
-    pub(super) fn ready(&mut self) -> bool {
-        self.flight.get_mut().is_none() && self.failed.is_none_or(|at| at.elapsed() >= PAUSE)
+    pub(super) fn ready(&self) -> bool {
+        self.flight.is_none() && self.failed.is_none_or(|at| at.elapsed() >= PAUSE)
     }
 
-    /// Publishes a batch and waits a few seconds for its fates; none when they take longer. The
-    /// batch is under way then, and [`landed`](Self::landed) tells.
-    pub(super) async fn send(&mut self, batch: Vec<Copy>) -> HashMap<u64, Fate> {
+    /// Publishes a batch; [`landed`](Self::landed) tells its fates.
+    pub(super) fn send(&mut self, batch: Vec<Copy>) {
         let flight = fly(self.transport.clone(), self.publisher.take(), batch);
-        let flight = self.flight.get_mut().insert(Box::pin(flight));
-        match tokio::time::timeout(WAIT, flight).await {
-            Ok(landed) => self.take(landed),
-            Err(_) => {
-                self.trouble = Some("the broker does not confirm them".into());
-                HashMap::new()
-            }
-        }
+        let task = AbortOnDropHandle::new(tokio::spawn(flight));
+        self.flight = Some(Flight { task, begun: Instant::now() });
     }
 
-    /// The fates of a batch that took longer, if they are known now.
-    pub(super) fn landed(&mut self) -> HashMap<u64, Fate> {
-        let landed = self.flight.get_mut().as_mut().and_then(FutureExt::now_or_never);
-        landed.map(|landed| self.take(landed)).unwrap_or_default()
-    }
-
-    fn take(&mut self, landed: Landed) -> HashMap<u64, Fate> {
-        *self.flight.get_mut() = None;
+    /// Waits for what is under way, and gives its fates; for ever when nothing is.
+    pub(super) async fn landed(&mut self) -> HashMap<u64, Fate> {
+        let Some(flight) = &mut self.flight else { return std::future::pending().await };
+        let landed = (&mut flight.task).await.unwrap_or_else(|ended| Landed {
+            fates: HashMap::new(),
+            publisher: None,
+            trouble: Some(ended.to_string()),
+        });
+        self.flight = None;
         self.publisher = landed.publisher;
         self.failed = landed.trouble.as_ref().map(|_| Instant::now());
         self.trouble = landed.trouble;
         landed.fates
     }
 
+    /// Whether something is under way that is not late yet.
+    pub(super) fn under_way(&self) -> bool {
+        self.flight.is_some() && !self.late()
+    }
+
+    /// The time until what is under way is late.
+    pub(super) fn until_late(&self) -> Duration {
+        let age = self.flight.as_ref().map(|flight| flight.begun.elapsed());
+        WAIT.saturating_sub(age.unwrap_or_default())
+    }
+
+    /// Whether the broker does not confirm what is under way.
+    pub(super) fn late(&self) -> bool {
+        self.flight.as_ref().is_some_and(|flight| flight.begun.elapsed() >= WAIT)
+    }
+
     /// What holds copies up, apart from queues that are missing or full.
     pub(super) fn trouble(&self) -> Option<&str> {
+        if self.late() {
+            return Some("the broker does not confirm them");
+        }
         self.trouble.as_deref()
     }
 
     /// Hands the connection back; what is under way may arrive all the same.
     pub(super) async fn close(&mut self) {
-        *self.flight.get_mut() = None;
+        self.flight = None;
         if let Some(publisher) = self.publisher.take() {
             publisher.shut().await;
         }

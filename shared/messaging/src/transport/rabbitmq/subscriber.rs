@@ -23,6 +23,9 @@ use crate::topology::Topology;
 
 /// How often a subscription that is quiet looks whether its connection still stands.
 const LOOK: Duration = Duration::from_millis(500);
+/// What a consumer's stream gives; nothing at its end.
+type Item = Option<lapin::Result<AmqpDelivery>>;
+
 /// How long an orderly end may take, the close of the connection not counted.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -36,7 +39,14 @@ pub(crate) struct RabbitSubscription {
     unsettled: HashMap<u64, AmqpDelivery>,
     /// Settlements whose copy has found no place yet; tried again with every further one.
     owed: Vec<(Delivery, Settlement)>,
+    /// Whether the last copies that landed found no place, or not all of them.
+    unplaced: bool,
     copies: Copies,
+    /// The fates of copies that nothing was done about yet.
+    landed: HashMap<u64, Fate>,
+    /// What came while copies were waited for.
+    early: Option<Item>,
+    paused: bool,
 }
 
 impl RabbitSubscription {
@@ -65,18 +75,73 @@ impl RabbitSubscription {
             consumer,
             unsettled: HashMap::new(),
             owed: Vec::new(),
+            unplaced: false,
             copies: Copies::new(transport.clone()),
+            landed: HashMap::new(),
+            early: None,
+            paused: false,
         })
     }
 
     /// The next item of the stream. It does not always end with its connection, so that is looked
     /// at, too.
-    async fn item(&mut self) -> Result<Option<lapin::Result<AmqpDelivery>>, TransportError> {
+    async fn item(&mut self) -> Result<Item, TransportError> {
+        if let Some(early) = self.early.take() {
+            return Ok(early);
+        }
         loop {
             if let Ok(item) = tokio::time::timeout(LOOK, self.consumer.next()).await {
                 return Ok(item);
             }
             self.check_connection()?;
+        }
+    }
+
+    /// The next item; none when copies have landed, or are late. Not a moment of it is lost when it is
+    /// cut off.
+    async fn item_or_debt(&mut self) -> Result<Option<Item>, TransportError> {
+        while self.early.is_none() {
+            tokio::select! {
+                biased;
+                item = self.consumer.next() => return Ok(Some(item)),
+                fates = self.copies.landed() => {
+                    self.landed = fates;
+                    return Ok(None);
+                }
+                () = tokio::time::sleep(LOOK) => {
+                    self.check_connection()?;
+                    if self.copies.late() {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+        Ok(self.early.take())
+    }
+
+    /// Sends copies for what is owed and waits for them, but only until a delivery comes: good ones do
+    /// not wait for the copies of bad ones.
+    async fn pay(&mut self) -> Result<(), TransportError> {
+        let landed = std::mem::take(&mut self.landed);
+        self.conclude(&landed).await?;
+        loop {
+            let due = if self.copies.ready() { self.due() } else { Vec::new() };
+            if !due.is_empty() {
+                self.copies.send(due);
+            }
+            if self.early.is_some() || !self.copies.under_way() {
+                return Ok(());
+            }
+            let until_late = self.copies.until_late();
+            tokio::select! {
+                biased;
+                fates = self.copies.landed() => self.conclude(&fates).await?,
+                item = self.consumer.next(), if !self.paused => self.early = Some(item),
+                () = tokio::time::sleep(until_late) => {}
+            }
+            if self.unplaced {
+                return Ok(());
+            }
         }
     }
 
@@ -87,10 +152,7 @@ impl RabbitSubscription {
         Err(TransportError::Away("connection is gone".into()))
     }
 
-    fn take(
-        &mut self,
-        item: Option<lapin::Result<AmqpDelivery>>,
-    ) -> Result<Delivery, TransportError> {
+    fn take(&mut self, item: Item) -> Result<Delivery, TransportError> {
         match item {
             Some(Ok(delivery)) => {
                 let ours = headers::delivery(&delivery, &self.transport.namespace);
@@ -131,6 +193,9 @@ impl RabbitSubscription {
         let placed = |tag| fates.get(&tag) == Some(&Fate::Confirmed);
         if fates.values().any(|fate| *fate == Fate::Confirmed) {
             crash::point(Point::C15);
+        }
+        if !fates.is_empty() {
+            self.unplaced = fates.values().any(|fate| *fate != Fate::Confirmed);
         }
         self.owed.retain(|(delivery, _)| !placed(delivery.tag));
         self.ack(fates.keys().copied().filter(|tag| placed(*tag))).await
@@ -203,7 +268,7 @@ async fn consume_on(channel: &Channel, queue: &str) -> lapin::Result<Consumer> {
 #[async_trait]
 impl Subscription for RabbitSubscription {
     async fn next(&mut self, max: usize) -> Result<Vec<Delivery>, TransportError> {
-        let first = self.item().await?;
+        let Some(first) = self.item_or_debt().await? else { return Ok(Vec::new()) };
         let mut chunk = vec![self.take(first)?];
         while chunk.len() < max {
             let Some(item) = self.consumer.next().now_or_never() else { break };
@@ -224,21 +289,15 @@ impl Subscription for RabbitSubscription {
         let (done, owed): (Vec<_>, Vec<_>) = all.into_iter().partition(is_done);
         self.owed.extend(owed);
         self.ack(done.into_iter().map(|(delivery, _)| delivery.tag)).await?;
-        let landed = self.copies.landed();
-        self.conclude(&landed).await?;
-        if self.copies.ready() {
-            let due = self.due();
-            if !due.is_empty() {
-                let landed = self.copies.send(due).await;
-                self.conclude(&landed).await?;
-            }
-        }
-        if self.owed.is_empty() { Ok(()) } else { Err(self.debt()) }
+        self.pay().await?;
+        let waits = self.unplaced || self.copies.trouble().is_some();
+        if waits && !self.owed.is_empty() { Err(self.debt()) } else { Ok(()) }
     }
 
     async fn pause(&mut self, kept: &Delivery) -> Result<(), TransportError> {
         let options = BasicCancelOptions::default();
         answered(self.channel.basic_cancel(self.consumer.tag(), options)).await?;
+        self.paused = true;
         // What was under way before the broker answered is here by now; then the stream ends.
         while let Some(item) = self.item().await? {
             self.take(Some(item))?;
@@ -248,11 +307,16 @@ impl Subscription for RabbitSubscription {
 
     async fn resume(&mut self) -> Result<(), TransportError> {
         self.consumer = answered(consume_on(&self.channel, &self.queue)).await?;
+        self.paused = false;
         Ok(())
     }
 
     async fn close(mut self: Box<Self>) {
-        let landed = self.copies.landed();
+        let patience = if self.copies.under_way() { GOODBYE } else { Duration::ZERO };
+        if let Ok(landed) = tokio::time::timeout(patience, self.copies.landed()).await {
+            self.landed.extend(landed);
+        }
+        let landed = std::mem::take(&mut self.landed);
         let _ = self.conclude(&landed).await;
         let goodbye = async {
             self.channel.basic_cancel(self.consumer.tag(), BasicCancelOptions::default()).await?;
