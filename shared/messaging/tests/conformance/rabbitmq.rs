@@ -10,7 +10,8 @@ use messaging::topology::Topology;
 use messaging::transport::Transport;
 use messaging::transport::conformance::{Bench, NAMESPACE, Raw};
 use messaging::transport::rabbitmq::RabbitMq;
-use testkit::{Vhost, eventually};
+use reqwest::Method;
+use testkit::{Servers, Vhost, eventually};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -37,6 +38,28 @@ impl OfRabbitMq {
     }
 }
 
+/// The ports of this process with a connection to the port that `url` names.
+fn ports_to(url: &str) -> Vec<u16> {
+    let address = url.rsplit('@').next().unwrap();
+    let port = address.split(['/', '?']).next().unwrap().rsplit(':').next().unwrap();
+    let port: u16 = port.parse().unwrap();
+    let files = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let sockets: Vec<String> = files
+        .filter_map(|file| std::fs::read_link(file.path()).ok())
+        .filter_map(|to| Some(to.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+        .collect();
+    let port_of = |address: &str| u16::from_str_radix(address.rsplit(':').next()?, 16).ok();
+    let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+    let open = table.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (local, remote) = (port_of(fields.get(1)?)?, port_of(fields.get(2)?)?);
+        let ours = sockets.iter().any(|socket| fields.get(9) == Some(&socket.as_str()));
+        // 01: established.
+        (ours && remote == port && fields[3] == "01").then_some(local)
+    });
+    open.collect()
+}
+
 #[async_trait]
 impl Bench for OfRabbitMq {
     fn transport(&self) -> &dyn Transport {
@@ -44,9 +67,21 @@ impl Bench for OfRabbitMq {
     }
 
     async fn cut(&self) -> bool {
-        // The broker lists a connection some moments after it was made.
-        eventually(SOON, || async { self.vhost.close_all_connections().await > 0 }).await;
-        true
+        // The broker lists a connection some moments after it was made. Other benches have some, too.
+        let url = self.vhost.amqp_url();
+        let open = ports_to(url);
+        let management = Servers::shared().await.management();
+        eventually(SOON, || async {
+            let listed = management.call(Method::GET, &["connections"], None).await.unwrap();
+            let listed = listed.unwrap_or_default();
+            let of = |one: &serde_json::Value| one["peer_port"].as_u64();
+            let ports: Vec<u64> = listed.as_array().into_iter().flatten().filter_map(of).collect();
+            let mut missing = ports_to(url);
+            missing.retain(|port| open.contains(port) && !ports.contains(&u64::from(*port)));
+            if missing.is_empty() { Ok(()) } else { Err(format!("{missing:?} are not listed")) }
+        })
+        .await;
+        self.vhost.close_all_connections().await > 0
     }
 
     async fn delete_queue(&self, queue: &str) -> bool {
