@@ -1,12 +1,12 @@
 //! Orders in an even pace, or as many as there is room for.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use futures_util::future::try_join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::World;
 use super::customers::place;
@@ -14,6 +14,9 @@ use super::watch::Watch;
 
 /// Longer than any order takes that is not lost.
 const ENDED_WITHIN: Duration = Duration::from_secs(60);
+
+/// Between two looks of a customer who waits.
+const HELD: Duration = Duration::from_millis(10);
 
 /// A load whose orders are followed to their end.
 #[derive(Debug)]
@@ -24,6 +27,7 @@ pub(crate) struct Load<'a> {
     name: &'a str,
     placed: AtomicU64,
     confirmed: AtomicU64,
+    held: AtomicBool,
 }
 
 /// How long each order of a load took, in milliseconds, in the order of their ends.
@@ -44,7 +48,18 @@ impl Times {
 
 impl<'a> Load<'a> {
     pub(crate) fn new(world: &'a World, watch: &'a Watch, name: &'a str) -> Self {
-        Self { world, watch, name, placed: AtomicU64::new(0), confirmed: AtomicU64::new(0) }
+        let (placed, confirmed, held) = Default::default();
+        Self { world, watch, name, placed, confirmed, held }
+    }
+
+    /// Orders that were placed so far.
+    pub(crate) fn placed(&self) -> u64 {
+        self.placed.load(Ordering::Relaxed)
+    }
+
+    /// Whether customers of a [closed](Self::closed) load place no orders for now.
+    pub(crate) fn hold(&self, held: bool) {
+        self.held.store(held, Ordering::Relaxed);
     }
 
     /// Orders that were confirmed so far.
@@ -92,7 +107,10 @@ impl<'a> Load<'a> {
         let until = Instant::now() + during;
         let customer = || async {
             while Instant::now() < until {
-                self.one().await?;
+                match self.held.load(Ordering::Relaxed) {
+                    true => sleep(HELD).await,
+                    false => drop(self.one().await?),
+                }
             }
             anyhow::Ok(())
         };

@@ -16,7 +16,7 @@ use chassis::http::Api;
 use feed::{Feed, Follower};
 use host::{Host, Running};
 use messaging::step::Signal;
-use messaging::{Pool, Tx};
+use messaging::{ConsumerSettings, Pool, Tx};
 use sqlx::PgPool;
 
 use application::ports::StoreError;
@@ -83,11 +83,18 @@ pub fn run(source: Source) -> Running {
     host::run(NAME, Config::read(source), serve)
 }
 
+/// Every event of all services comes here, and a chunk costs as many statements as one event: large ones
+/// keep up with the others where small ones do not.
+fn consumer() -> ConsumerSettings {
+    ConsumerSettings { prefetch: 512, chunk: 256, ..ConsumerSettings::default() }
+}
+
 async fn serve(Config { service }: Config) -> anyhow::Result<ExitCode> {
     let host = Host::open(NAME, service)?;
     let app = App::new(host.pool().clone());
     let api = api().with_state(app.clone());
     host.handlers(messages::handlers(app.feed.changed()))
+        .consume_with(consumer())
         .task("feed", |stop| Follower::new(app.feed).run(stop))
         .serve(api)
         .await

@@ -53,7 +53,7 @@ use envelope::signature::{KeyDocument, KeyRing, Signed, Signer};
 use envelope::{Clock, Identity};
 use http::StatusCode;
 use messaging::transport::rabbitmq::RabbitMq;
-use messaging::{Handlers, Messaging, Pool, Retention};
+use messaging::{ConsumerSettings, Handlers, Messaging, Pool, Retention};
 use schemars::JsonSchema;
 use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
@@ -118,6 +118,7 @@ pub struct Host {
     keys: KeyRing,
     public_keys: KeyDocument,
     handlers: Handlers,
+    consumer: ConsumerSettings,
     tasks: Vec<(&'static str, Start)>,
 }
 
@@ -140,8 +141,20 @@ impl Host {
         let pg = messaging::connect_lazily(url, name, config.database_connections.get())?;
         let pool = Pool::new(pg, identity, signer, Clock::system());
         pool.set_outbox_cap(config.outbox_cap.get());
-        let (handlers, tasks) = (Handlers::new(), Vec::new());
-        Ok(Self { name, config, telemetry, metrics, pool, keys, public_keys, handlers, tasks })
+        let (handlers, consumer) = (Handlers::new(), ConsumerSettings::default());
+        let tasks = Vec::new();
+        Ok(Self {
+            name,
+            config,
+            telemetry,
+            metrics,
+            pool,
+            keys,
+            public_keys,
+            handlers,
+            consumer,
+            tasks,
+        })
     }
 
     /// The service's database, and in whose name it publishes.
@@ -153,6 +166,13 @@ impl Host {
     #[must_use]
     pub fn handlers(mut self, handlers: Handlers) -> Self {
         self.handlers = handlers;
+        self
+    }
+
+    /// How it consumes, where the kit's own settings do not suit.
+    #[must_use]
+    pub fn consume_with(mut self, consumer: ConsumerSettings) -> Self {
+        self.consumer = consumer;
         self
     }
 
@@ -180,6 +200,7 @@ impl Host {
         let url = self.config.amqp_url.expose_secret();
         let broker = RabbitMq::new(url, self.name, NAMESPACE);
         let messaging = Messaging::new(self.pool.clone(), broker, self.keys, self.handlers)
+            .consume_with(self.consumer)
             .keep_for(retention(&self.config.retention)?)?;
 
         let health = Health::new();

@@ -41,7 +41,7 @@ const VERSIONS: usize = 10;
 /// Most rows per statement that fills.
 const STRETCH: usize = 200_000;
 /// To find the better window, one row of so many is published.
-const TRIAL: usize = 4;
+const TRIAL: usize = 8;
 /// Deliveries under way while what came is checked.
 const PREFETCH: u16 = 5_000;
 

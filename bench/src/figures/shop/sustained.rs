@@ -19,6 +19,10 @@ use crate::world::{EVENTS, World};
 /// Orders in flight.
 const IN_FLIGHT: usize = 300;
 const REST_WITHIN: Duration = Duration::from_secs(60);
+/// Between two looks who is behind.
+const LOOK: Duration = Duration::from_millis(100);
+const MAILED: &str = "select count(*) from emails where status = 'sent'";
+const AUDITED: &str = "select seq from chain_head";
 /// What is usual in production.
 const SAMPLED: f64 = 0.05;
 
@@ -139,10 +143,54 @@ pub(super) async fn measure(
             used,
         })
     };
-    let (window, ()) =
-        tokio::try_join!(look, load.closed(IN_FLIGHT, warm + during + Duration::from_millis(200)))?;
+    let whole = warm + during + Duration::from_millis(200);
+    let closed = async {
+        tokio::select! {
+            ended = load.closed(IN_FLIGHT, whole) => ended,
+            error = hold_those_ahead(world, &load) => Err(error),
+        }
+    };
+    let (window, ()) = tokio::try_join!(look, closed)?;
     world.rest(REST_WITHIN).await?;
     Ok(window)
+}
+
+/// An order is in flight until everybody is done with it: where some fall behind, customers wait for
+/// them. Ends only with an error.
+async fn hold_those_ahead(world: &World, load: &Load<'_>) -> anyhow::Error {
+    let mut first = None;
+    loop {
+        let now = match Behind::now(world).await {
+            Ok(now) => now,
+            Err(error) => return error,
+        };
+        let done = now.since(first.get_or_insert(now)).min(load.confirmed());
+        load.hold(load.placed().saturating_sub(done) >= IN_FLIGHT as u64);
+        sleep(LOOK).await;
+    }
+}
+
+/// How far those have come who are told last.
+#[derive(Debug, Clone, Copy)]
+struct Behind {
+    mailed: i64,
+    audited: i64,
+}
+
+impl Behind {
+    async fn now(world: &World) -> anyhow::Result<Self> {
+        Ok(Self {
+            mailed: world.count(Service::Email, MAILED).await?,
+            audited: world.count(Service::Audit, AUDITED).await?,
+        })
+    }
+
+    /// Orders that both were done with since then.
+    fn since(self, first: &Self) -> u64 {
+        let events = EVENTS.len() as i64;
+        let done = (self.mailed - first.mailed).min((self.audited - first.audited) / events);
+        u64::try_from(done).unwrap_or_default()
+    }
 }
 
 /// What is counted at both ends.
@@ -156,16 +204,14 @@ struct Counts {
 
 impl Counts {
     async fn now(world: &World, load: &Load<'_>) -> anyhow::Result<Self> {
-        let mailed = "select count(*) from emails where status = 'sent'";
-        let audited = "select seq from chain_head";
         // Transactions that wrote: only they get a number.
         let commits = "select txid_snapshot_xmax(txid_current_snapshot())";
         let rows = "select sum(tup_inserted + tup_updated)::bigint from pg_stat_database
             where datname like 'test%'";
         Ok(Self {
             confirmed: load.confirmed().cast_signed(),
-            mailed: world.count(Service::Email, mailed).await?,
-            audited: world.count(Service::Audit, audited).await?,
+            mailed: world.count(Service::Email, MAILED).await?,
+            audited: world.count(Service::Audit, AUDITED).await?,
             commits: world.count(Service::Order, commits).await?,
             rows: world.count(Service::Order, rows).await?,
         })

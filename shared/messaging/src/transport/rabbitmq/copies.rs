@@ -70,6 +70,10 @@ impl Copies {
     }
 
     /// Publishes a batch; [`landed`](Self::landed) tells its fates.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it goes on while its subscription is busy, and ends with it"
+    )]
     pub(super) fn send(&mut self, batch: Vec<Copy>) {
         let flight = fly(self.transport.clone(), self.publisher.take(), batch);
         let task = AbortOnDropHandle::new(tokio::spawn(flight));

@@ -97,8 +97,8 @@ impl RabbitSubscription {
         }
     }
 
-    /// The next item; none when copies have landed, or are late. Not a moment of it is lost when it is
-    /// cut off.
+    /// The next item; none when copies have landed, or are late. May be cut off anywhere: nothing that
+    /// came is lost.
     async fn item_or_debt(&mut self) -> Result<Option<Item>, TransportError> {
         while self.early.is_none() {
             tokio::select! {
