@@ -102,12 +102,13 @@ impl RabbitSubscription {
     async fn item_or_debt(&mut self) -> Result<Option<Item>, TransportError> {
         while self.early.is_none() {
             tokio::select! {
+                // Copies first: those that were late would not be noticed while deliveries keep coming.
                 biased;
-                item = self.consumer.next() => return Ok(Some(item)),
                 fates = self.copies.landed() => {
                     self.landed = fates;
                     return Ok(None);
                 }
+                item = self.consumer.next() => return Ok(Some(item)),
                 () = tokio::time::sleep(LOOK) => {
                     self.check_connection()?;
                     if self.copies.late() {
